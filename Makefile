@@ -1,0 +1,71 @@
+# `make help` says what there is.
+#
+# Everything runs in .venv, which is made when it is missing and made anew when a requirements file is newer than it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+STAMP := $(VENV)/.complete
+
+export PORT ?= 8000
+export HOST ?= 127.0.0.1
+
+# An interpreter that no longer runs (Python was upgraded or removed under it) is as good as none.
+ifeq ($(shell $(VENV)/bin/python -c 'print("runs")' 2>/dev/null),)
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help
+help:
+	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set'
+	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
+	@echo 'make lint    ruff and mypy, as strict as they go'
+	@echo 'make clean   remove all that make has made'
+	@echo
+	@echo 'PYTHON=...   the Python to make .venv with; otherwise the first of 3.13, 3.12, 3.11 and python3 that runs'
+
+.PHONY: run
+run: $(STAMP)
+	@exec $(VENV)/bin/python -m local
+
+# loadgroup: tests run wherever a worker is free, but those of one xdist_group on the same worker.
+.PHONY: test
+test: $(STAMP)
+	@echo 'Running the tests.'
+	@exec $(VENV)/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .chalice/deployments out
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last: an install that failed or was interrupted leaves none, and the next make starts from nothing.
+# (exec, so that a signal to make ends the install itself, which would otherwise go on beside the next one.)
+# venv is asked for by ensurepip, the part that Debian and Ubuntu package separately.
+$(STAMP): requirements.txt requirements-dev.txt
+	@set -eu; \
+	if [ -n '$(PYTHON)' ]; then set -- '$(PYTHON)'; else set -- python3.13 python3.12 python3.11 python3; fi; \
+	found=; bare=; \
+	for python in "$$@"; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then found=$$python; break; fi; \
+	  bare=$${bare:-$$python}; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+	  echo "$$bare has no venv: install it (on Debian and Ubuntu: apt-get install python3-venv) and call make again." >&2; exit 1; \
+	elif [ -z "$$found" ]; then \
+	  echo "OrderOnce needs Python 3.11 or newer; none of these is one: $$*. Install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	version=$$("$$found" -c 'import platform; print(platform.python_version())'); \
+	echo "Making $(VENV) with Python $$version and installing what requirements-dev.txt names (once, about a minute) ..."; \
+	rm -rf $(VENV); \
+	exec "$$found" -m venv $(VENV)
+	@exec $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt
+	@touch $(STAMP)
+	@echo '$(VENV) is ready.'

@@ -1,0 +1,68 @@
+"""OrderOnce: the routes, the queue's consumer and the schedules. What each does stands in chalicelib/."""
+
+import os
+
+from chalice import Chalice, Rate, Response
+from chalice.app import CloudWatchEvent, SQSEvent
+
+from chalicelib import api, http, telemetry
+from chalicelib.service import service
+from chalicelib.settlement import deadline_of
+
+app = Chalice(app_name="orderonce", configure_logs=False)
+app.register_middleware(telemetry.per_invocation, "all")
+app.register_middleware(http.problems_for_chalices_errors, "http")
+
+
+@app.route("/orders", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+def place_order() -> Response:
+    """Place an order, once however often it is sent."""
+    return http.answered(app.current_request, lambda request: api.place_order(service(), request))
+
+
+@app.route("/orders/{order_id}", methods=["GET"], cors=http.CORS)
+def get_order(order_id: str) -> Response:
+    """The order as it stands."""
+    return http.answered(app.current_request, lambda _: api.get_order(service(), order_id))
+
+
+@app.route("/orders/{order_id}/cancel", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+def cancel_order(order_id: str) -> Response:
+    """Give an order up, as long as it is not shipped."""
+    return http.answered(app.current_request, lambda request: api.cancel_order(service(), request, order_id))
+
+
+@app.route("/orders/{order_id}/ship", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+def ship_order(order_id: str) -> Response:
+    """The goods leave; for the operator."""
+    return http.answered(app.current_request, lambda request: api.ship_order(service(), request, order_id))
+
+
+@app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+def deliver_order(order_id: str) -> Response:
+    """The goods are there; for the operator."""
+    return http.answered(app.current_request, lambda _: api.deliver_order(service(), order_id))
+
+
+@app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS)
+def list_orders(customer_id: str) -> Response:
+    """A customer's orders, newest first, or what an idempotency key names."""
+    return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
+
+
+@app.on_sqs_message(queue=os.environ.get("ORDER_QUEUE", "orderonce-local-orders"), batch_size=10)
+def order_consumer(event: SQSEvent) -> None:
+    """Fulfil the orders of a batch of messages."""
+    service().consumer.consume(event.to_dict()["Records"], deadline_of(event.context))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def recover(event: CloudWatchEvent) -> None:
+    """Take up the orders whose message was never sent, or died."""
+    service().recovery.recover(deadline_of(event.context))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def dead_letter_monitor(event: CloudWatchEvent) -> None:
+    """Say how many messages could not be handled."""
+    service().dead_letters.monitor()

@@ -1,0 +1,1 @@
+"""What runs in Lambda: domain, use cases and adapters. Imports point one way: entry → use cases → domain."""

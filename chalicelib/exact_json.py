@@ -1,0 +1,97 @@
+"""JSON without loss: amounts are Decimals in both directions, and what JSON leaves open is refused.
+
+Python's own reader takes NaN, lets the last of two equal names win, and fails in ways of its own on hostile input.
+"""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+
+_LONGEST_NUMBER = 25
+_LARGEST_EXPONENT = 20
+_DEEPEST = 32
+
+
+class InvalidJson(ValueError):
+    """The text is no JSON that this service takes; the message says why, fit for a client."""
+
+
+def loads(text: str | bytes) -> Any:
+    """The value of a JSON text (RFC 8259); numbers with a fraction or an exponent are Decimals.
+
+    Raises InvalidJson for what is not UTF-8, not JSON, names a member twice, has NaN or Infinity, a number of more
+    than 25 characters or beyond 1e20, or nests too deeply.
+    """
+    try:
+        value = _DECODER.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except UnicodeDecodeError as error:
+        raise InvalidJson("the text is not UTF-8") from error
+    except RecursionError:
+        raise InvalidJson("the text nests too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJson(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
+    _check_depth(value)
+    return value
+
+
+def dumps(value: Any) -> str:
+    """JSON text of dicts, lists, strings, ints, booleans, None and Decimals; a Decimal keeps its digits.
+
+    Unlike `json`, which would need floats: 109.90 stays 109.90.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)}: {dumps(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(dumps, value)) + "]"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return json.dumps(value)
+
+
+def _check_depth(value: Any) -> None:
+    # Without recursion: whoever walks the value later may recurse without fear.
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            item
+            for container in level
+            if isinstance(container, (dict, list))
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+        if not level:
+            return
+    raise InvalidJson("the text nests too deeply")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise InvalidJson("an object names a member twice")
+    return members
+
+
+def _constant(name: str) -> NoReturn:
+    raise InvalidJson(f"{name} is no JSON number")
+
+
+def _decimal(text: str) -> Decimal:
+    # Bounded here, once: no arithmetic further on has to fear an exponent of a billion.
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise InvalidJson("a number is out of range") from error
+    if len(text) > _LONGEST_NUMBER or abs(number.adjusted()) > _LARGEST_EXPONENT:
+        raise InvalidJson("a number is out of range")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise InvalidJson("a number is out of range")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_constant=_constant, parse_float=_decimal, parse_int=_integer
+)

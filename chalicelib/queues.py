@@ -1,0 +1,131 @@
+"""The order queue and its dead letters."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import exact_json, telemetry, times
+from chalicelib.items import address_values, line_values
+from chalicelib.order import Order
+from chalicelib.repository import Rejected, Unavailable, faults
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+STORED = "stored"
+"""The message attribute of this service's own messages: the order that they speak of is stored already.
+
+A hint only: it saves the consumer an attempt to create the order.
+"""
+
+_LARGEST_BATCH = 200_000
+_BATCH = 10
+
+
+def order_created_event(order: Order) -> str:
+    """The OrderCreated event of an order, as its producer might have sent it: the one kind of message there is."""
+    event = {
+        "orderId": order.order_id,
+        "customerId": order.customer_id,
+        "items": [line_values(line) for line in order.items],
+        "totalAmount": order.total_amount,
+        "currency": order.currency,
+        "shippingAddress": address_values(order.shipping_address),
+        "createdAt": times.to_text(order.created_at),
+        "correlationId": order.correlation_id,
+    }
+    return exact_json.dumps({name: value for name, value in event.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue by its name or URL. Every method but `wake` raises Unavailable or Rejected."""
+
+    client: "SQSClient"
+    name: str
+
+    @cached_property
+    def url(self) -> str:
+        """Where it is; asked for once, unless the name is a URL already."""
+        if self.name.startswith("http"):
+            return self.name
+        with faults():
+            return self.client.get_queue_url(QueueName=self.name)["QueueUrl"]
+
+    def send_order(self, order: Order) -> None:
+        """Have the order worked on."""
+        url = self.url
+        with faults():
+            self.client.send_message(
+                QueueUrl=url, MessageBody=order_created_event(order), **_attributes({STORED: "yes"})
+            )
+
+    def wake(self, order: Order) -> None:
+        """Have the order worked on, now or when its mark is due: it is stored with one. Raises nothing of AWS's."""
+        try:
+            self.send_order(order)
+        except (Unavailable, Rejected) as fault:
+            telemetry.count("EnqueuesDeferred")
+            telemetry.warning("message deferred", orderId=order.order_id, reason=str(fault))
+
+    def send_orders(self, orders: Sequence[Order]) -> int:
+        """Have the orders worked on; how many of them were sent."""
+        sent, url = 0, self.url
+        for bodies in _batches(order_created_event(order) for order in orders):
+            entries: Any = [
+                {"Id": str(index), "MessageBody": body, **_attributes({STORED: "yes"})}
+                for index, body in enumerate(bodies)
+            ]
+            with faults():
+                answer = self.client.send_message_batch(QueueUrl=url, Entries=entries)
+            sent += len(answer.get("Successful", ()))
+        return sent
+
+    def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        """One message with attributes."""
+        url = self.url
+        with faults():
+            self.client.send_message(QueueUrl=url, MessageBody=body, **_attributes(attributes))
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Acknowledge messages, at most ten. One that cannot be deleted will come again."""
+        url = self.url
+        entries: Any = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)]
+        with faults():
+            self.client.delete_message_batch(QueueUrl=url, Entries=entries)
+
+    def delay(self, seconds: Mapping[str, int]) -> None:
+        """Hide messages, at most ten, by receipt handle, for so many seconds from now."""
+        url = self.url
+        entries: Any = [
+            {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": delay}
+            for i, (handle, delay) in enumerate(seconds.items())
+        ]
+        with faults():
+            self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+
+    def waiting(self) -> int:
+        """About how many messages it holds that nobody is at work on."""
+        url = self.url
+        with faults():
+            answer = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def _attributes(values: Mapping[str, str]) -> dict[str, Any]:
+    return {"MessageAttributes": {name: {"DataType": "String", "StringValue": v} for name, v in values.items()}}
+
+
+def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:
+    """At most ten messages a call, and no more than a call may carry."""
+    batch: list[str] = []
+    size = 0
+    for body in bodies:
+        if batch and (len(batch) == _BATCH or size + len(body) > _LARGEST_BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(body)
+        size += len(body)
+    if batch:
+        yield batch

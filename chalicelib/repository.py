@@ -1,0 +1,211 @@
+"""Orders in DynamoDB. Nothing writes an order but `Repository.commit`, and all that it writes is conditional."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib import times
+from chalicelib.changes import Change, stock_of
+from chalicelib.items import LATE, SHARDS, marshalled, order_of, plain
+from chalicelib.order import Order
+from chalicelib.refusals import CONFLICTS, Committed, Conflict, Refused, own_reason, refusal
+from chalicelib.writes import Writes
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MOST_ACTIONS = 100
+"""Actions in one transaction (Amazon DynamoDB Developer Guide, "Quotas")."""
+
+
+class Unavailable(Exception):
+    """A service did not answer, or throttled past the retries. What was asked for may or may not have been done."""
+
+
+class Rejected(Exception):
+    """DynamoDB refuses a write as such (too large, not allowed …): the same write would be refused again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Orders, newest first, and where the next page starts: createdAt and order id (None: there is none)."""
+
+    orders: tuple[Order, ...]
+    following: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Orders, the stock that they take, and the reservations of order ids."""
+
+    client: "DynamoDBClient"
+    orders_table: str
+    idempotency_table: str
+    writes: Writes
+
+    def commit(self, changes: Sequence[Change]) -> Committed | Refused:
+        """Write all of the changes or none: an order without stock alone, anything else as one transaction.
+
+        An order is named once; at most 100 orders and products. Raises Unavailable, Rejected.
+        """
+        with faults():
+            if len(changes) == 1 and not stock_of(changes):
+                return self._alone(changes[0])
+            return self._together(changes)
+
+    def _alone(self, change: Change) -> Committed | Refused:
+        ((kind, parameters),) = self.writes.action(change).items()
+        try:
+            if kind == "Put":
+                self.client.put_item(**parameters)
+                return Committed((change.after,))
+            answer = self.client.update_item(**parameters, ReturnValues="ALL_NEW")
+            return Committed((order_of(answer["Attributes"]),))
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                # The same shape as a transaction's reason, but for the code's ending.
+                return Refused((own_reason({**error.response, "Code": "ConditionalCheckFailed"}),))
+            if code in CONFLICTS:
+                return Refused((Conflict(),))
+            raise
+
+    def _together(self, changes: Sequence[Change]) -> Committed | Refused:
+        units = stock_of(changes)
+        actions: Any = [self.writes.action(change) for change in changes]
+        actions += [self.writes.stock_action(product_id, n) for product_id, n in units.items()]
+        try:
+            # botocore fills in a fresh ClientRequestToken and keeps it over its own retries:
+            # a lost answer is never a second decrement.
+            self.client.transact_write_items(TransactItems=actions)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "TransactionCanceledException":
+                reasons: Any = error.response
+                return refusal(changes, units, reasons["CancellationReasons"])
+            if code in CONFLICTS:
+                return Refused(tuple(Conflict() for _ in changes))
+            raise
+        return Committed(tuple(change.after for change in changes))
+
+    def reserve_order_id(
+        self, reservation_id: str, order_id: str, now: datetime, window: timedelta, instead_of: str | None = None
+    ) -> str:
+        """The order id that this reservation stands for until its window is over: `order_id` if it was free.
+
+        It is free when absent or expired, or when it stands for `instead_of`. Expiry is compared here; TTL only
+        sweeps up. Raises Unavailable, Rejected.
+        """
+        values = {":now": int(now.timestamp()), ":old": instead_of}
+        condition = "attribute_not_exists(id) OR expiresAt <= :now" + (" OR orderId = :old" if instead_of else "")
+        expires_at = int((now + window).timestamp())
+        with faults():
+            try:
+                self.client.put_item(
+                    TableName=self.idempotency_table,
+                    Item=marshalled({"id": reservation_id, "orderId": order_id, "expiresAt": expires_at}),
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=marshalled(values),
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except self.client.exceptions.ConditionalCheckFailedException as refused:
+                # The own first try, its answer lost, looks like this too: it stands for the own order id.
+                response: Any = refused.response
+                return str(plain(response["Item"])["orderId"])
+        return order_id
+
+    def reserved_order_id(self, reservation_id: str, now: datetime) -> str | None:
+        """The order id that a reservation stands for, if its window is not over. Raises Unavailable."""
+        key: Any = {"id": {"S": reservation_id}}
+        with faults():
+            answer = self.client.get_item(TableName=self.idempotency_table, Key=key, ConsistentRead=True)
+        values = plain(answer.get("Item", {}))
+        return str(values["orderId"]) if values and values["expiresAt"] > int(now.timestamp()) else None
+
+    def get(self, order_id: str) -> Order | None:
+        """The order as it stands (consistent read). Raises Unavailable."""
+        key: Any = {"orderId": {"S": order_id}}
+        with faults():
+            answer = self.client.get_item(TableName=self.orders_table, Key=key, ConsistentRead=True)
+        return order_of(answer["Item"]) if "Item" in answer else None
+
+    def get_all(self, order_ids: Sequence[str]) -> list[Order]:
+        """Those of the orders, at most 100, that there are, in the order of the ids. Raises Unavailable."""
+        table = self.orders_table
+        wanted: Any = {table: {"Keys": [{"orderId": {"S": order_id}} for order_id in order_ids]}} if order_ids else {}
+        found: dict[str, Order] = {}
+        with faults():
+            while wanted:
+                answer = self.client.batch_get_item(RequestItems=wanted)
+                found |= {order.order_id: order for order in map(order_of, answer["Responses"].get(table, ()))}
+                wanted = answer.get("UnprocessedKeys")
+        return [found[order_id] for order_id in order_ids if order_id in found]
+
+    def of_customer(self, customer_id: str, limit: int, start: tuple[str, str] | None = None) -> Page:
+        """A page of a customer's orders, newest first, from `start` on. Raises Unavailable."""
+        query: dict[str, Any] = {"ExpressionAttributeValues": marshalled({":customer": customer_id}), "Limit": limit}
+        if start:
+            key = {"customerId": customer_id, "createdAt": start[0], "orderId": start[1]}
+            query["ExclusiveStartKey"] = marshalled(key)
+        with faults():
+            answer = self.client.query(
+                TableName=self.orders_table,
+                IndexName="CustomerIndex",
+                KeyConditionExpression="customerId = :customer",
+                ScanIndexForward=False,
+                **query,
+            )
+        last = answer.get("LastEvaluatedKey")
+        following = (last["createdAt"]["S"], last["orderId"]["S"]) if last else None
+        return Page(tuple(self.get_all([item["orderId"]["S"] for item in answer["Items"]])), following)
+
+    def overdue(self, now: datetime) -> Iterator[list[str]]:
+        """The ids of the orders whose mark is due, at most 100 at a time; eventually consistent. Raises Unavailable."""
+        for shard in (*range(SHARDS), *range(LATE, LATE + SHARDS)):
+            for page in self._outbox(shard, " AND outboxDueAt <= :now", {":now": times.to_text(now)}):
+                yield [item["orderId"]["S"] for item in page["Items"]]
+
+    def count_late(self) -> int:
+        """How many orders have been waiting for more than an hour. Raises Unavailable."""
+        return sum(page["Count"] for shard in range(LATE, LATE + SHARDS) for page in self._outbox(shard, "", {}))
+
+    def _outbox(self, shard: int, condition: str, values: dict[str, Any]) -> Iterator[Any]:
+        query: dict[str, Any] = {}
+        while True:
+            with faults():
+                page = self.client.query(
+                    TableName=self.orders_table,
+                    IndexName="OutboxIndex",
+                    KeyConditionExpression="outbox = :shard" + condition,
+                    ExpressionAttributeValues=marshalled({":shard": shard, **values}),
+                    Limit=100,
+                    **query,
+                )
+            yield page
+            if "LastEvaluatedKey" not in page:
+                return
+            query = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """AWS's faults as this project's: Unavailable for what may pass, Rejected for what will not."""
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        code = error.response["Error"]["Code"]
+        if status < 500 and code not in _THROTTLES:
+            raise Rejected(f"{error.operation_name}: {code}") from error
+        raise Unavailable(f"{error.operation_name}: {code}") from error
+    except BotoCoreError as error:
+        raise Unavailable(str(error)) from error
+
+
+_THROTTLES = frozenset(
+    {"ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded"} | CONFLICTS
+)

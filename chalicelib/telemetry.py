@@ -1,0 +1,110 @@
+"""What the service says of itself: structured log lines and metrics (CloudWatch's embedded metric format).
+
+Keys and metrics are the invocation's own, also where several run in one process, as they do on a laptop.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+_CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+_metrics: ContextVar[EphemeralMetrics | None] = ContextVar("metrics", default=None)
+
+
+def _as_text() -> bool:
+    return os.environ.get("LOG_FORMAT", "json") == "text"
+
+
+@cache
+def logger() -> "Logger":
+    """The one logger. LOG_FORMAT `json` (the default) is what CloudWatch wants, `text` what a person reads."""
+    service = os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce")
+    return Logger(service=service, json_serializer=_line) if _as_text() else Logger(service=service)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    told = {"timestamp", "level", "message", "location", "service", "exception", "exception_name", "stack_trace"}
+    keys = " ".join(f"{name}={value}" for name, value in record.items() if name not in told)
+    trace = f"\n{record['exception']}" if "exception" in record else ""
+    return f"{record['timestamp'][11:23]} {record['level']:7} {record['message']:28} {keys}{trace}"
+
+
+@contextmanager
+def invocation(**keys: str | None) -> Iterator[None]:
+    """All that is logged inside bears these keys; what is counted inside is written when it ends, however it ends."""
+    metrics = EphemeralMetrics(namespace=_namespace(), service=os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce"))
+    token = _metrics.set(metrics)
+    logger().thread_safe_clear_keys()
+    try:
+        with bound(**keys):
+            yield
+    finally:
+        _metrics.reset(token)
+        if metrics.metric_set and not _as_text():
+            metrics.flush_metrics()
+
+
+@contextmanager
+def bound(**keys: str | None) -> Iterator[None]:
+    """All that is logged inside bears these keys too."""
+    present = {name: value for name, value in keys.items() if value is not None}
+    logger().thread_safe_append_keys(**present)
+    try:
+        yield
+    finally:
+        logger().thread_safe_remove_keys(present)
+
+
+def info(event: str, **keys: Any) -> None:
+    """One event, as it should be."""
+    logger().info(event, extra=_present(keys))
+
+
+def warning(event: str, **keys: Any) -> None:
+    """One event that somebody may have to look at."""
+    logger().warning(event, extra=_present(keys))
+
+
+def exception(event: str, **keys: Any) -> None:
+    """A fault that nobody expected, with its traceback."""
+    logger().exception(event, extra=_present(keys))
+
+
+def count(name: str, value: int = 1, reason: str | None = None) -> None:
+    """Add to a metric of this invocation; with a reason, in all and once more by that reason."""
+    metrics = _metrics.get()
+    if metrics is not None:
+        metrics.add_metric(name, MetricUnit.Count, value)
+    if reason and not _as_text():
+        with single_metric(name, MetricUnit.Count, value, namespace=_namespace()) as metric:
+            metric.add_dimension("reason", reason)
+
+
+def correlation_id_of(header: str | None, otherwise: str | None) -> str:
+    """The client's correlation id if it is 1 to 128 visible ASCII characters, else the request's id, else a new one."""
+    if header and _CORRELATION_ID.fullmatch(header):
+        return header
+    return otherwise or str(uuid.uuid4())
+
+
+def per_invocation(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice middleware: each invocation, of whatever kind, logs its request id and writes its metrics."""
+    context = getattr(event, "lambda_context", None) or getattr(event, "context", None)
+    with invocation(requestId=getattr(context, "aws_request_id", None)):
+        return get_response(event)
+
+
+def _namespace() -> str:
+    return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "OrderOnce")
+
+
+def _present(keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keys.items() if value is not None}

@@ -1,0 +1,168 @@
+"""What comes in: a JSON body or message becomes an order request, or the list of everything that is wrong with it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from typing import Any, cast
+
+from jsonschema.protocols import Validator
+
+from chalicelib import times
+from chalicelib.order import Address, Content, summed, two_decimals
+from chalicelib.schema import validator_of
+
+_MOST_ERRORS = 200
+_ACCEPTED_SPELLINGS = {"userId": "customerId", "qty": "quantity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """One thing that is wrong. `pointer` is a JSON pointer as a URI fragment (RFC 6901): `#/items/0/quantity`.
+
+    `expected` is the right figure, where there is one.
+    """
+
+    pointer: str
+    detail: str
+    expected: Decimal | str | None = None
+
+
+class Invalid(Exception):
+    """The document is refused; `errors` holds everything that is wrong with it, never nothing."""
+
+    def __init__(self, errors: tuple[Error, ...]) -> None:
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedLine:
+    """One line as the client wrote it."""
+
+    product_id: str
+    quantity: int
+    unit_price: Decimal | None
+    product_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A well-formed order, not yet compared with the catalogue."""
+
+    customer_id: str
+    lines: tuple[RequestedLine, ...]
+    total_amount: Decimal
+    currency: str
+    shipping_address: Address | None
+
+    @property
+    def quantities(self) -> dict[str, int]:
+        """Units of each product, in the order of their first lines."""
+        return summed((line.product_id, line.quantity) for line in self.lines)
+
+    @property
+    def content(self) -> Content:
+        """What the fingerprint covers."""
+        return Content(self.customer_id, self.quantities, self.total_amount, self.currency, self.shipping_address)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCreated:
+    """A well-formed OrderCreated event: "work on this order"."""
+
+    order_id: str
+    request: OrderRequest
+    created_at: datetime | None
+    correlation_id: str | None
+
+
+def order_request(document: Any, default_currency: str) -> OrderRequest:
+    """The order that a request body asks for. Raises Invalid with all that is wrong, by pointers into the body."""
+    normalised = _normalised(document)
+    errors = tuple(_errors(validator_of("order_request"), normalised, document))
+    if errors:
+        raise Invalid(errors)
+    return _request(normalised, default_currency)
+
+
+def details(schema: str, document: Any) -> Mapping[str, Any]:
+    """The body of a smaller request, by the name of its schema. Raises Invalid."""
+    errors = tuple(_errors(validator_of(schema), document, document))
+    if errors:
+        raise Invalid(errors)
+    known: Mapping[str, Any] = document
+    return known
+
+
+def order_created(document: Any, default_currency: str) -> OrderCreated:
+    """The order that an event speaks of; fields that it does not know are passed over. Raises Invalid."""
+    normalised = _normalised(document)
+    of_request = validator_of("order_request")
+    known = _known(cast("Mapping[str, Any]", of_request.schema), normalised)
+    errors = (*_errors(validator_of("order_created"), normalised, document), *_errors(of_request, known, document))
+    if errors:
+        raise Invalid(tuple(dict.fromkeys(errors)))
+    created_at = normalised.get("createdAt")
+    return OrderCreated(
+        normalised["orderId"],
+        _request(normalised, default_currency),
+        times.from_text(created_at) if created_at else None,
+        normalised.get("correlationId"),
+    )
+
+
+def _request(document: Mapping[str, Any], default_currency: str) -> OrderRequest:
+    address = document.get("shippingAddress")
+    return OrderRequest(
+        document["customerId"],
+        tuple(
+            RequestedLine(
+                line["productId"],
+                int(line["quantity"]),
+                two_decimals(Decimal(line["unitPrice"])) if "unitPrice" in line else None,
+                line.get("productName"),
+            )
+            for line in document["items"]
+        ),
+        two_decimals(Decimal(document["totalAmount"])),
+        document.get("currency", default_currency),
+        Address(**{name: address.get(name) for name in Address.__slots__}) if address else None,
+    )
+
+
+def _normalised(value: Any) -> Any:
+    """The document with each accepted spelling renamed, unless the proper one is there too."""
+    if isinstance(value, dict):
+        return {
+            proper if (proper := _ACCEPTED_SPELLINGS.get(name, name)) not in value else name: _normalised(item)
+            for name, item in value.items()
+        }
+    return [_normalised(item) for item in value] if isinstance(value, list) else value
+
+
+def _known(schema: Mapping[str, Any], value: Any) -> Any:
+    """The value without the members that its schema does not name."""
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return {name: _known(properties[name], item) for name, item in value.items() if name in properties}
+    return [_known(schema.get("items", {}), item) for item in value] if isinstance(value, list) else value
+
+
+def _errors(validator: Validator, normalised: Any, document: Any) -> Iterator[Error]:
+    for error in islice(validator.iter_errors(normalised), _MOST_ERRORS):
+        yield Error(pointer(error.absolute_path, document), error.message)
+
+
+def pointer(path: Any, document: Any) -> str:
+    """The pointer of a path, in the spelling that the document itself uses."""
+    parts: list[str] = []
+    for step in path:
+        name = step
+        if isinstance(document, dict) and step not in document:
+            name = next((s for s, p in _ACCEPTED_SPELLINGS.items() if p == step and s in document), step)
+        inside = isinstance(document, list) or (isinstance(document, dict) and name in document)
+        document = document[name] if inside else None
+        parts.append(str(name).replace("~", "~0").replace("/", "~1"))
+    return "#" + "".join(f"/{part}" for part in parts)

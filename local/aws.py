@@ -1,0 +1,102 @@
+"""The embedded AWS: moto's server in a thread of this process, on 127.0.0.1 alone."""
+
+import html
+import json
+import logging
+import socket
+import threading
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import ThreadedWSGIServer
+from werkzeug.wrappers import Response
+
+from local.moto_fixes import Guards
+from local.settings import LOOPBACK
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedAws:
+    """DynamoDB, SQS, EventBridge, CloudFormation and the rest, empty at each start.
+
+    A context manager: entering starts the server on a socket that listens already, leaving ends it,
+    without waiting for a long poll that is under way. One at a time in a process, because moto's
+    state belongs to the process.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._guards = Guards()
+        self._ending = ExitStack()
+        port: int = listener.getsockname()[1]
+        application = _TakingTurns(self._guards)
+        # The server works on a duplicate of the descriptor; the caller goes on owning its socket.
+        self._server = _Server(LOOPBACK, port, application, _Handler, fd=listener.fileno())
+        self.url = f"http://{LOOPBACK}:{port}"
+
+    def __enter__(self) -> Self:
+        self._ending.enter_context(self._guards.installed())
+        moto_api_backend.reset()
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="embedded-aws", daemon=True)
+        thread.start()
+        self._ending.callback(thread.join)
+        self._ending.callback(self._server.shutdown)
+        self._ending.callback(self.end_long_polls)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ending.close()
+
+    def end_long_polls(self) -> None:
+        """Answer every waiting ReceiveMessage now, with nothing, and let none wait from now on."""
+        self._guards.closing.set()
+
+
+class _TakingTurns(DomainDispatcherApplication):
+    def __init__(self, guards: Guards) -> None:
+        super().__init__(create_backend_app)
+        self._guards = guards
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        try:
+            with self._guards.turn(target):
+                return super().__call__(environ, start_response)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.debug("the embedded AWS failed: %s", reason, exc_info=True)
+            return _failure(reason, as_json=bool(target))(environ, start_response)
+
+
+def _failure(reason: str, as_json: bool) -> Response:
+    """A fault inside moto as AWS spells one, so that whoever called is told what it was.
+
+    Services that name their action in X-Amz-Target speak JSON, the older ones XML.
+    """
+    if as_json:
+        body = json.dumps({"__type": "InternalFailure", "message": reason})
+        return Response(body, 500, content_type="application/x-amz-json-1.0")
+    error = f"<Code>InternalFailure</Code><Message>{html.escape(reason)}</Message>"
+    return Response(f"<ErrorResponse><Error>{error}</Error></ErrorResponse>", 500, content_type="text/xml")
+
+
+class _Handler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Else a client on a kept connection waits about 40 ms for each answer (Nagle's algorithm).
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the calls of AWS are not the events that a person follows here."""
+
+
+class _Server(ThreadedWSGIServer):
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+        """Werkzeug's lines are for who debugs the stack, not for who runs it."""
+        log.debug(message, *args)

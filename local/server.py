@@ -1,0 +1,142 @@
+"""The API: Chalice's local server, with every error a problem (RFC 9457)."""
+
+import functools
+import json
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+
+from chalice.app import Chalice, CORSConfig
+from chalice.config import Config
+from chalice.local import (
+    ChaliceRequestHandler,
+    LocalGatewayException,
+    ThreadedHTTPServer,
+    create_local_server,
+)
+
+from chalicelib.problems import problem_body
+from local.faults import StartError
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 10 * 1024 * 1024
+"""API Gateway takes no larger body."""
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket. Raises StartError naming the setting that would choose another."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        # Python goes on to repeat the address; it stands in the sentence already.
+        reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+        raise StartError(f"Cannot listen on {host}:{port} ({reason}): set {setting} to use another port.") from error
+
+
+class ApiServer:
+    """Serves the app on a socket that listens already. A context manager: in it, it serves."""
+
+    def __init__(self, app: Chalice, config: Config, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        self._server = create_local_server(app, config, "127.0.0.1", 0).server
+        _adopt(self._server, listener)
+        self._server.RequestHandlerClass = functools.partial(ProblemHandler, app_object=app, config=config)
+        # Chalice's own prints where it serves and looks twice a second whether to stop.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="api", daemon=True)
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+        self.url = f"http://{reachable}:{port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._thread.join()
+
+
+def _adopt(server: ThreadedHTTPServer, listener: socket.socket) -> None:
+    """Let the server accept on `listener`, which was bound before anything else was begun."""
+    server.socket.close()
+    server.socket = listener
+    server.server_address = listener.getsockname()[:2]
+    server.handle_error = _handle_error
+
+
+def _handle_error(request: Any, client_address: Any) -> None:
+    """A client that went away is no event; anything else is told in a line, not a traceback."""
+    error = sys.exception()
+    if not isinstance(error, ConnectionError):
+        log.warning("a request failed: %s: %s", type(error).__name__, error)
+        log.debug("from %s", client_address, exc_info=error)
+
+
+class ProblemHandler(ChaliceRequestHandler):
+    """Chalice's handler, made to answer as API Gateway in front of this app does.
+
+    What Chalice refuses before the app sees it (an unknown route, an authorizer's no) and what
+    Python's HTTP server refuses (a malformed request) becomes a problem like every other error.
+    """
+
+    # Else a client on a kept connection waits about 40 ms for each answer (Nagle's algorithm).
+    disable_nagle_algorithm = True
+
+    def _generic_handle(self) -> None:
+        length = self.headers.get("content-length") or "0"
+        # Chalice reads a body by its Content-Length alone.
+        if "transfer-encoding" in self.headers:
+            self.send_error(411, explain="Send the body with a Content-Length.")
+        elif not (length.isascii() and length.isdigit()):
+            self.send_error(400, explain="Content-Length is not a number.")
+        elif len(length) > 9 or int(length) > MOST_BYTES:
+            self.send_error(413, explain=f"The body may have at most {MOST_BYTES} bytes.")
+        else:
+            super()._generic_handle()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
+
+    def _send_error_response(self, error: LocalGatewayException) -> None:
+        status, detail = error.CODE, "The authorizer of this route refused the request."
+        # Chalice says 403 to an unknown route, for API Gateway does. A client is better told 404.
+        if error.headers.get("x-amzn-ErrorType") == "UnauthorizedException":
+            status, detail = 404, f"There is no {self.command} {self.path.partition('?')[0]} here."
+        elif status == 500:
+            detail = "The authorizer of this route gave no answer."
+        self._send_problem(status, detail, dict(error.headers))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse a request that cannot be read, and the rest of its connection with it."""
+        self.close_connection = True
+        self._send_problem(code, explain or message or "The request is malformed.", {"Connection": "close"})
+
+    def _send_problem(self, status: int, detail: str, headers: dict[str, str]) -> None:
+        body = json.dumps(problem_body(status, HTTPStatus(status).phrase, detail))
+        headers |= _cors_headers(self.local_gateway)
+        headers["Content-Type"] = "application/problem+json"
+        self._send_http_response(status, headers, body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """A request that the app saw is told of by the app, so this is for debugging only."""
+        log.debug(format, *args)
+
+
+def _cors_headers(gateway: Any) -> dict[str, str]:
+    """What lets a browser's client read the answer, where the app allows it."""
+    config = _cors_of(gateway._app_object)
+    return config.get_access_control_headers() if config else {}
+
+
+def _cors_of(app: Chalice) -> CORSConfig | None:
+    """What the app allows everywhere, or else the first of its routes that allows anything."""
+    if app.api.cors:
+        return CORSConfig() if app.api.cors is True else app.api.cors
+    entries = (entry for methods in app.routes.values() for entry in methods.values())
+    allowed: Iterator[CORSConfig | None] = (entry.cors for entry in entries)
+    return next(filter(None, allowed), None)

@@ -1,0 +1,95 @@
+"""The whole stack, put together in one place and taken apart in the reverse order."""
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from chalice.app import Chalice
+from chalice.config import Config
+
+from local import logs
+from local.aws import EmbeddedAws
+from local.pump import Pump, pumps_of
+from local.resources import create_resources, load_catalogue, read_catalogue
+from local.schedules import Schedule, schedules_of
+from local.server import ApiServer, listen
+from local.settings import LOOPBACK, ROOT, STAGE, Settings, enter_stage, read_json, stage_variables
+
+GRACE = 0.5
+"""Seconds that a batch or a schedule under way gets to finish when the stack ends."""
+
+
+def import_app() -> Chalice:
+    """The deployed app, as it is: nothing in it knows that it runs here."""
+    app: Chalice = importlib.import_module("app").app
+    return app
+
+
+@contextmanager
+def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) -> Iterator[str]:
+    """Everything up, and all of it ended at exit; yields what to tell the person who started it.
+
+    Raises StartError when it cannot come up, leaving nothing behind.
+    """
+    began = time.monotonic()
+    with ExitStack() as ending:
+        # The ports first: that one is taken should be said at once, not after seconds of work.
+        api_listener = ending.enter_context(listen(settings.host, settings.port, "PORT"))
+        aws_listener = ending.enter_context(listen(LOOPBACK, settings.aws_port, "AWS_PORT"))
+        from_disk = read_json(ROOT / ".chalice" / "config.json")
+        variables = stage_variables(from_disk)
+        enter_stage(os.environ, variables, from_disk["app_name"], aws_listener.getsockname()[1])
+        logs.configure()
+
+        aws = ending.enter_context(EmbeddedAws(aws_listener))
+        create_resources()
+        load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
+        # Only now: the app may read its settings as soon as it is imported.
+        app = load_app()
+        config = Config(
+            chalice_stage=STAGE,
+            user_provided_params={"chalice_app": app, "project_dir": str(ROOT)},
+            config_from_disk=from_disk,
+        )
+        api = ending.enter_context(ApiServer(app, config, api_listener))
+        pumps = pumps_of(app, config)
+        ending.enter_context(_at_work([*pumps, *schedules_of(app, config)], aws))
+        yield _told(api.url, aws.url, pumps, time.monotonic() - began)
+
+
+@contextmanager
+def _at_work(workers: list[Pump | Schedule], aws: EmbeddedAws) -> Iterator[None]:
+    """The workers, started; at the end stopped, those in a long poll at once."""
+    try:
+        for worker in workers:
+            worker.start()
+        yield
+    finally:
+        for worker in workers:
+            worker.stop()
+        aws.end_long_polls()
+        deadline = time.monotonic() + GRACE
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+
+def _told(api: str, aws: str, pumps: list[Pump], seconds: float) -> str:
+    queues = "\n".join(f"  order queue   {pump.queue_url}" for pump in pumps)
+    return f"""
+OrderOnce is up, in {seconds:.1f} s.
+  API           {api}
+  embedded AWS  {aws}
+{queues}
+Open to anybody who reaches these ports: this stage asks nobody who they are.
+
+Place an order (again and again: with this key it stays one):
+  curl -i {api}/orders -H 'Content-Type: application/json' -H 'Idempotency-Key: first-try' \\
+    -d '{{"customerId": "CUST-42", "totalAmount": 59.98,
+         "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
+See what came of it:
+  curl -s '{api}/customers/CUST-42/orders'
+
+Ctrl-C ends it, and all that it holds: everything is in memory.
+"""

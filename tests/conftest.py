@@ -1,0 +1,107 @@
+"""Fixtures that every test may ask for. What they are made of is in tests/support."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from botocore.retries.standard import ExponentialBackoff
+from hypothesis import settings
+
+from tests.support import dynamodb_local as engine
+from tests.support.aws_calls import AwsCalls
+from tests.support.events import Clock
+from tests.support.network import Attempts, loopback_only
+from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_moto
+
+# A shared machine is slow now and then: that is no failure of a property.
+settings.register_profile("suite", deadline=None, print_blob=True)
+settings.load_profile("suite")
+
+
+def pytest_configure() -> None:
+    dummy_environment()  # before any test module imports the app
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "dynamodb_local" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.dynamodb_local)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def network() -> Iterator[Attempts]:
+    with loopback_only() as attempts:
+        yield attempts
+
+
+@pytest.fixture(autouse=True)
+def _stays_on_this_machine(network: Attempts) -> Iterator[None]:
+    yield
+    refused = network.take()
+    assert not refused, f"the test tried to reach {', '.join(refused)}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_backoff() -> Iterator[None]:
+    """botocore retries as it does, but without sleeping in between."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0)
+        yield
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def aws_calls() -> Iterator[AwsCalls]:
+    """What is called on the clients that it is told to watch, and what goes wrong with it."""
+    calls = AwsCalls()
+    yield calls
+    calls.unwatch()
+
+
+@pytest.fixture
+def aws() -> Iterator[Stage]:
+    """A stage of one's own on moto, whose settings are in the environment."""
+    with on_moto() as stage, _app_forgets():
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local() -> Iterator[str]:
+    """The endpoint of a DynamoDB Local of this worker's own. Skips where it cannot run, or fails if
+    required."""
+    try:
+        with engine.running() as endpoint:
+            yield endpoint
+    except engine.Unavailable as missing:
+        if os.environ.get("REQUIRE_DYNAMODB_LOCAL") == "1":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def real_aws(dynamodb_local: str) -> Iterator[Stage]:
+    """A stage of one's own whose tables are on DynamoDB Local: for conditions, transactions and races."""
+    with on_dynamodb_local(dynamodb_local) as stage, _app_forgets():
+        yield stage
+
+
+@pytest.fixture(params=["moto", pytest.param("dynamodb-local", marks=pytest.mark.dynamodb_local)])
+def each_aws(request: pytest.FixtureRequest) -> Stage:
+    """The test runs twice, on `aws` and on `real_aws`."""
+    stage: Stage = request.getfixturevalue("aws" if request.param == "moto" else "real_aws")
+    return stage
+
+
+@contextmanager
+def _app_forgets() -> Iterator[None]:
+    """What the app keeps between calls, as a warm Lambda would, it keeps for one test only."""
+    from chalicelib import service
+
+    service.reset()
+    yield
+    service.reset()

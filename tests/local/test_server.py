@@ -1,0 +1,122 @@
+"""The local server answers every refusal with a problem."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from chalice.app import AuthResponse, Chalice, CORSConfig
+
+from local.faults import StartError
+from local.server import ApiServer, listen
+from local.settings import LOOPBACK
+from tests.local.conftest import stage_config
+
+
+@pytest.fixture
+def port(config_json: dict[str, Any]) -> Iterator[int]:
+    app = Chalice("orderonce")
+    app.api.cors = True
+
+    @app.authorizer()
+    def nobody(request: Any) -> AuthResponse:
+        return AuthResponse(routes=[], principal_id="nobody")
+
+    @app.route("/echo", methods=["POST"])
+    def echo() -> Any:
+        assert app.current_request
+        return app.current_request.json_body
+
+    @app.route("/closed", authorizer=nobody)
+    def closed() -> dict[str, Any]:
+        return {}
+
+    with (
+        closing(listen(LOOPBACK, 0, "PORT")) as listener,
+        ApiServer(app, stage_config(app, config_json), listener),
+    ):
+        yield listener.getsockname()[1]
+
+
+def ask(
+    port: int, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None
+) -> tuple[http.client.HTTPResponse, Any]:
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as connection:
+        connection.putrequest(method, path)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        connection.endheaders(body.encode() if body else None)
+        response = connection.getresponse()
+        return response, json.loads(response.read())
+
+
+def test_a_route_of_the_app_is_served(port: int) -> None:
+    headers = {"Content-Type": "application/json", "Content-Length": "8"}
+    response, body = ask(port, "POST", "/echo", headers, '{"a": 1}')
+    assert (response.status, body) == (200, {"a": 1})
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x"}])
+def test_an_unknown_route_is_a_problem_that_a_browser_may_read(port: int, headers: dict[str, str]) -> None:
+    response, body = ask(port, "GET", "/nowhere?secret=1", headers)
+    assert response.status == body["status"] == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert body["type"] == "about:blank"
+    assert body["title"] == "Not Found"
+    assert body["detail"] == "There is no GET /nowhere here."
+
+
+def test_what_one_route_allows_a_browser_an_unknown_one_allows_too(config_json: dict[str, Any]) -> None:
+    app = Chalice("orderonce")
+    app.route("/closed")(dict)
+    app.route("/open", cors=CORSConfig(allow_origin="https://shop.example"))(dict)
+    with (
+        closing(listen(LOOPBACK, 0, "PORT")) as listener,
+        ApiServer(app, stage_config(app, config_json), listener),
+    ):
+        response, _ = ask(listener.getsockname()[1], "GET", "/nowhere")
+    assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+
+
+def test_an_authorizer_that_refuses_is_a_problem(port: int) -> None:
+    response, body = ask(port, "GET", "/closed", {"Authorization": "x"})
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.status == body["status"] == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Transfer-Encoding": "chunked"}, 411),
+        ({"Content-Length": "many"}, 400),
+        ({"Content-Length": "-1"}, 400),
+        ({"Content-Length": "99999999999"}, 413),
+    ],
+)
+def test_a_body_of_unknown_or_absurd_length_is_a_problem(port: int, headers: dict[str, str], status: int) -> None:
+    response, body = ask(port, "POST", "/echo", headers)
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.status == body["status"] == status
+
+
+def test_a_method_that_http_does_not_know_is_a_problem(port: int) -> None:
+    response, body = ask(port, "BREW", "/echo")
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.status == body["status"] == 501
+
+
+def test_a_kept_connection_serves_one_request_after_another(port: int) -> None:
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as connection:
+        for number in range(3):
+            connection.request("POST", "/echo", str(number), {"Content-Type": "application/json"})
+            assert json.loads(connection.getresponse().read()) == number
+
+
+def test_a_taken_port_is_one_sentence_that_names_the_setting() -> None:
+    with closing(listen(LOOPBACK, 0, "PORT")) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"127.0.0.1:{port}.*in use.*set AWS_PORT"):
+            listen(LOOPBACK, port, "AWS_PORT")
