@@ -1,6 +1,7 @@
 """OrderOnce: the routes, the queue's consumer and the schedules. What each does stands in chalicelib/."""
 
 import os
+from typing import Any
 
 from chalice import Chalice, Rate, Response
 from chalice.app import CloudWatchEvent, SQSEvent
@@ -10,41 +11,42 @@ from chalicelib.service import service
 from chalicelib.settlement import deadline_of
 
 app = Chalice(app_name="orderonce", configure_logs=False)
+AUTH = http.authorizer()
 app.register_middleware(telemetry.per_invocation, "all")
 app.register_middleware(http.problems_for_chalices_errors, "http")
 
 
-@app.route("/orders", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+@app.route("/orders", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def place_order() -> Response:
     """Place an order, once however often it is sent."""
     return http.answered(app.current_request, lambda request: api.place_order(service(), request))
 
 
-@app.route("/orders/{order_id}", methods=["GET"], cors=http.CORS)
+@app.route("/orders/{order_id}", methods=["GET"], cors=http.CORS, authorizer=AUTH)
 def get_order(order_id: str) -> Response:
     """The order as it stands."""
     return http.answered(app.current_request, lambda _: api.get_order(service(), order_id))
 
 
-@app.route("/orders/{order_id}/cancel", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+@app.route("/orders/{order_id}/cancel", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def cancel_order(order_id: str) -> Response:
     """Give an order up, as long as it is not shipped."""
     return http.answered(app.current_request, lambda request: api.cancel_order(service(), request, order_id))
 
 
-@app.route("/orders/{order_id}/ship", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+@app.route("/orders/{order_id}/ship", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def ship_order(order_id: str) -> Response:
     """The goods leave; for the operator."""
     return http.answered(app.current_request, lambda request: api.ship_order(service(), request, order_id))
 
 
-@app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS)
+@app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def deliver_order(order_id: str) -> Response:
     """The goods are there; for the operator."""
     return http.answered(app.current_request, lambda _: api.deliver_order(service(), order_id))
 
 
-@app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS)
+@app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS, authorizer=AUTH)
 def list_orders(customer_id: str) -> Response:
     """A customer's orders, newest first, or what an idempotency key names."""
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
@@ -65,4 +67,10 @@ def recover(event: CloudWatchEvent) -> None:
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def dead_letter_monitor(event: CloudWatchEvent) -> None:
     """Say how many messages could not be handled."""
-    service().dead_letters.monitor()
+    service().monitor.watch(event.to_dict()["account"])
+
+
+@app.lambda_function(name="replay_dead_letters")
+def replay_dead_letters(event: dict[str, Any], _: Any) -> dict[str, Any]:
+    """Send dead letters to the order queue again: `{"limit": 10, "reason": "conflict"}`, or one `orderId`."""
+    return service().dead_letters.replay_requested(event)

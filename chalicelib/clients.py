@@ -10,6 +10,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 POOL = 16
@@ -41,6 +42,13 @@ def dynamodb() -> "DynamoDBClient":
 def events() -> "EventBridgeClient":
     """The client of EventBridge."""
     client: EventBridgeClient = boto3.client("events", config=_config())
+    return client
+
+
+@cache
+def sns() -> "SNSClient":
+    """The client of SNS."""
+    client: SNSClient = boto3.client("sns", config=_config())
     return client
 
 

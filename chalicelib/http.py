@@ -1,21 +1,34 @@
 """Between Chalice and the API: requests in, answers out, and every error a problem document."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from chalice import CORSConfig, Response
+from chalice import CORSConfig, IAMAuthorizer, Response
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import exact_json, telemetry
 from chalicelib.api import Answer, Request
 from chalicelib.problems import CONTENT_TYPE, Problem, of_status
 from chalicelib.repository import Unavailable
+from chalicelib.settings import BadSetting
 
 CORS = CORSConfig(
     allow_headers=["Idempotency-Key", "X-Correlation-Id"],
     expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
     max_age=600,
 )
+
+
+def authorizer() -> IAMAuthorizer | None:
+    """Who may call. With AUTH `iam`, the default: those whose requests an IAM identity of the account has signed.
+
+    With `none`: everybody who reaches the API.
+    """
+    auth = os.environ.get("AUTH", "iam")
+    if auth not in ("iam", "none"):
+        raise BadSetting(f"the setting AUTH must be iam or none, not {auth!r}")
+    return IAMAuthorizer() if auth == "iam" else None
 
 
 def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]) -> Response:

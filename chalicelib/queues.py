@@ -38,6 +38,26 @@ def order_created_event(order: Order) -> str:
     return exact_json.dumps({name: value for name, value in event.items() if value is not None})
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that was received. `sent_at` is epoch milliseconds."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receive_count: int
+    sent_at: int
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """About how many messages are waiting in a queue, and how many somebody is at work on."""
+
+    waiting: int
+    in_flight: int
+
+
 @dataclass(frozen=True)
 class Queue:
     """A queue by its name or URL. Every method but `wake` raises Unavailable or Rejected."""
@@ -105,12 +125,39 @@ class Queue:
         with faults():
             self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 
-    def waiting(self) -> int:
-        """About how many messages it holds that nobody is at work on."""
+    def receive(self, hidden_for: int) -> list[Received]:
+        """Up to ten messages, hidden from everybody else for so many seconds; none: there are hardly any left."""
         url = self.url
         with faults():
-            answer = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+            answer = self.client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=_BATCH,
+                VisibilityTimeout=hidden_for,
+                WaitTimeSeconds=0,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        return [_received(message) for message in answer.get("Messages", ())]
+
+    def depth(self) -> Depth:
+        """About how many messages it holds."""
+        url = self.url
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        with faults():
+            found: Any = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return Depth(*(int(found[name]) for name in names))
+
+
+def _received(message: Any) -> Received:
+    system = message.get("Attributes", {})
+    return Received(
+        message["MessageId"],
+        message["ReceiptHandle"],
+        message["Body"],
+        int(system.get("ApproximateReceiveCount", 1)),
+        int(system.get("SentTimestamp", 0)),
+        {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()},
+    )
 
 
 def _attributes(values: Mapping[str, str]) -> dict[str, Any]:

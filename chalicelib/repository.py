@@ -22,6 +22,10 @@ MOST_ACTIONS = 100
 """Actions in one transaction (Amazon DynamoDB Developer Guide, "Quotas")."""
 
 
+_NOTICE: Any = {"id": {"S": "dead letters"}}
+"""No reservation has such an id: theirs are UUIDs."""
+
+
 class Unavailable(Exception):
     """A service did not answer, or throttled past the retries. What was asked for may or may not have been done."""
 
@@ -36,6 +40,14 @@ class Page:
 
     orders: tuple[Order, ...]
     following: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What was told of the dead letters last: how many there were, and when."""
+
+    count: int
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -125,6 +137,19 @@ class Repository:
             answer = self.client.get_item(TableName=self.idempotency_table, Key=key, ConsistentRead=True)
         values = plain(answer.get("Item", {}))
         return str(values["orderId"]) if values and values["expiresAt"] > int(now.timestamp()) else None
+
+    def notice(self) -> Notice | None:
+        """What was told of the dead letters last. Raises Unavailable."""
+        with faults():
+            answer = self.client.get_item(TableName=self.idempotency_table, Key=_NOTICE, ConsistentRead=True)
+        values = plain(answer.get("Item", {}))
+        return Notice(int(values["count"]), times.from_text(values["at"])) if values else None
+
+    def set_notice(self, notice: Notice) -> None:
+        """Remember what was told. Raises Unavailable."""
+        item = _NOTICE | marshalled({"count": notice.count, "at": times.to_text(notice.at)})
+        with faults():
+            self.client.put_item(TableName=self.idempotency_table, Item=item)
 
     def get(self, order_id: str) -> Order | None:
         """The order as it stands (consistent read). Raises Unavailable."""

@@ -13,6 +13,7 @@ from chalicelib.consumer import Consumer
 from chalicelib.dead_letters import DeadLetters
 from chalicelib.events import Events
 from chalicelib.fulfilment import Fulfilment
+from chalicelib.monitoring import Alerts, Monitor
 from chalicelib.operations import Operations
 from chalicelib.payments import Payments
 from chalicelib.placing import Placing
@@ -28,6 +29,7 @@ from chalicelib.writes import Writes
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 
@@ -42,6 +44,7 @@ class Service:
     consumer: Consumer
     recovery: Recovery
     dead_letters: DeadLetters
+    monitor: Monitor
 
 
 def compose(
@@ -49,6 +52,7 @@ def compose(
     dynamodb: "DynamoDBClient",
     sqs: "SQSClient",
     events: "EventBridgeClient",
+    sns: "SNSClient",
     payments: Payments | None = None,
     clock: Clock = utc_now,
 ) -> Service:
@@ -60,7 +64,7 @@ def compose(
     settlement = Settlement(repository)
     catalogue = Catalogue(dynamodb, settings.inventory_table, settings.currency, clock)
     queue = Queue(sqs, settings.order_queue)
-    dead_letters = DeadLetters(Queue(sqs, settings.order_dead_letters))
+    dead_letters = DeadLetters(Queue(sqs, settings.order_dead_letters), queue)
     cashier = Cashier(payments, ThreadPoolExecutor(clients.POOL, "payment"))
     aftermath = Aftermath(settlement, cashier, Events(events, settings.event_bus), clock)
     fulfilment = Fulfilment(settlement, catalogue, cashier, aftermath, clock)
@@ -72,18 +76,20 @@ def compose(
         Consumer(fulfilment, queue, dead_letters, clock, settings.currency, settings.max_receives),
         Recovery(repository, queue, clock),
         dead_letters,
+        Monitor(queue, dead_letters, repository, Alerts(sns, settings.alerts_topic), clock, settings.stage),
     )
 
 
 @cache
 def service() -> Service:
     """The service of this process's environment. Raises BadSetting, with the setting's name."""
-    return compose(settings_of(), clients.dynamodb(), clients.sqs(), clients.events())
+    return compose(settings_of(), clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
 
 
 def reset() -> None:
     """Forget the service and its clients: the next call reads the environment anew."""
     service.cache_clear()
     clients.dynamodb.cache_clear()
+    clients.sns.cache_clear()
     clients.sqs.cache_clear()
     clients.events.cache_clear()

@@ -22,6 +22,8 @@ class Settings:
     order_dead_letters: str
     payments_table: str
     event_bus: str
+    alerts_topic: str
+    stage: str
     currency: str
     idempotency_window: timedelta
     require_idempotency_key: bool
@@ -59,6 +61,8 @@ def settings_of(environment: Mapping[str, str] = os.environ) -> Settings:
         order_dead_letters=required("ORDER_DEAD_LETTERS"),
         payments_table=required("PAYMENTS_TABLE"),
         event_bus=required("EVENT_BUS"),
+        alerts_topic=required("ALERTS_TOPIC"),
+        stage=required("STAGE"),
         currency=required("CURRENCY"),
         idempotency_window=timedelta(seconds=number("IDEMPOTENCY_WINDOW_SECONDS", 3600, least=1)),
         require_idempotency_key=flag("REQUIRE_IDEMPOTENCY_KEY"),

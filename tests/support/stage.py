@@ -52,20 +52,21 @@ def settings_for(stage: str, config: Path = CONFIG) -> dict[str, str]:
     document = json.loads(config.read_text(encoding="utf-8"))
     own = document["stages"][PATTERN_STAGE].get("environment_variables", {})
     variables = {**document.get("environment_variables", {}), **own}
+    variables["AUTH"] = "none"  # Chalice's test client and local server do not check signatures
     variables["FAIL_PAYMENT_PERCENT"] = "0"  # a test that wants payments declined says so
     return {name: re.sub(rf"\b{PATTERN_STAGE}\b", stage, value) for name, value in variables.items()}
 
 
 def dummy_environment() -> None:
-    """Take away every setting of the machine's own that AWS clients or OrderOnce would read. Those of Powertools,
-    which it reads once, when the app is imported, are the stage's."""
+    """Take away every setting of the machine's own that AWS clients or OrderOnce would read. Those that are
+    read once, when the app is imported, are the stage's."""
     local = json.loads(CONFIG.read_text(encoding="utf-8"))["stages"]["local"]["environment_variables"]
     for name in list(os.environ):
         if name.startswith(("AWS_", "POWERTOOLS_")) or name in local:
             del os.environ[name]
     os.environ.update(DUMMY_AWS)
-    powertools = {name: value for name, value in settings_for("test").items() if name.startswith("POWERTOOLS_")}
-    os.environ.update(powertools)
+    at_import = {name: v for name, v in settings_for("test").items() if name.startswith(("POWERTOOLS_", "AUTH"))}
+    os.environ.update(at_import)
 
 
 class Stage:
