@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from chalicelib import exact_json, telemetry, times
 from chalicelib.documents import cancellation, first_answer, order_document
-from chalicelib.idempotency import InvalidKey, order_id_of_key, parse_key
+from chalicelib.idempotency import ORDER_ID, InvalidKey, order_id_of_key, parse_key
 from chalicelib.operations import NoSuchOrder, NotPossible, Outcome
 from chalicelib.order import Order, verbs_from
 from chalicelib.placing import KeyReused, Placed
@@ -20,7 +20,6 @@ from chalicelib.validation import Invalid, OrderRequest, details, order_request
 
 LARGEST_BODY = 64 * 1024
 _ASKED_FOR = ("cancel", "ship", "deliver")
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _moved(order_id: str, outcome: Outcome) -> Order:
 
 
 def _not_found(order_id: str) -> Problem:
-    return Problem(404, "order-not-found", "There is no such order", f"No order {order_id!r} stands.")
+    return Problem(404, "order-not-found", "There is no such order", f"No order {order_id[:64]!r} stands.")
 
 
 def _key(request: Request, required: bool) -> str | None:
@@ -211,9 +210,9 @@ def _explain_key(service: Service, customer_id: str, text: str) -> Answer:
 def _start(cursor: str) -> tuple[str, str]:
     try:
         created_at, order_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        if times.to_text(times.from_text(created_at)) != created_at or not _CURSOR.fullmatch(order_id):
+        if times.to_text(times.from_text(created_at)) != created_at or not ORDER_ID.fullmatch(order_id):
             raise ValueError(cursor)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         title, detail = "The cursor is invalid", "Take the `cursor` of the page before as it is, or none."
         raise Problem(400, "invalid-cursor", title, detail) from None
     return created_at, order_id

@@ -50,6 +50,8 @@ def _answer(future: Future[Any], patience: float) -> Any:
     try:
         return future.result(patience)
     except TimeoutError:
+        # One that has not begun need not begin any more: a hanging provider must not gather a queue of calls.
+        future.cancel()
         return Unknown("the payment provider did not answer in time")
     except PaymentUnknown as fault:
         return Unknown(str(fault))

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chalicelib import times
 from chalicelib.items import plain
 from chalicelib.order import two_decimals
 from chalicelib.pricing import Priced, Product, Refused, price
-from chalicelib.repository import faults
+from chalicelib.repository import batch_get
 from chalicelib.validation import OrderRequest
 
 if TYPE_CHECKING:
@@ -40,23 +40,17 @@ class Catalogue:
         return price(request, self._read(wanted, now), self.currency)
 
     def _read(self, product_ids: Iterable[str], now: datetime) -> dict[str, Product]:
-        wanted: Any = {
-            self.table: {
-                "Keys": [{"productId": {"S": product_id}} for product_id in product_ids],
-                "ProjectionExpression": "productId, #name, price",
-                "ExpressionAttributeNames": {"#name": "name"},
-            }
+        wanted = {
+            "Keys": [{"productId": {"S": product_id}} for product_id in product_ids],
+            "ProjectionExpression": "productId, #name, price",
+            "ExpressionAttributeNames": {"#name": "name"},
         }
         found: dict[str, Product] = {}
-        while wanted:
-            with faults():
-                answer = self.client.batch_get_item(RequestItems=wanted)
-            for item in map(plain, answer["Responses"].get(self.table, ())):
-                # A row without a price is no product: it holds stock that a product given up has got back.
-                if "price" in item:
-                    product_id = item["productId"]
-                    found[product_id] = Product(product_id, item.get("name", product_id), two_decimals(item["price"]))
-            wanted = answer.get("UnprocessedKeys")
+        for item in map(plain, batch_get(self.client, self.table, wanted)):
+            # A row without a price is no product: it holds stock that a product given up has got back.
+            if "price" in item:
+                product_id = item["productId"]
+                found[product_id] = Product(product_id, item.get("name", product_id), two_decimals(item["price"]))
         # What is not in the catalogue is never remembered: it may be there the next moment.
         self._products.update({product_id: (now, product) for product_id, product in found.items()})
         return found

@@ -86,6 +86,13 @@ class Consumer:
                 outcomes[message.message_id] = Never(str(fault))
                 continue
             order = assignment.order
+            telemetry.info(
+                "message received",
+                messageId=message.message_id,
+                orderId=order.order_id,
+                correlationId=order.correlation_id,
+                receiveCount=message.receive_count,
+            )
             # The same order twice is one order with two messages; of unlike contents the first is tried.
             if first.setdefault(order.order_id, assignment).order.fingerprint == order.fingerprint:
                 waiting.setdefault(order.order_id, []).append(message.message_id)

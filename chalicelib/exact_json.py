@@ -53,14 +53,10 @@ def _check_depth(value: Any) -> None:
     # Without recursion: whoever walks the value later may recurse without fear.
     level = [value]
     for _ in range(_DEEPEST + 1):
-        level = [
-            item
-            for container in level
-            if isinstance(container, (dict, list))
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
-        if not level:
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        if not containers:
             return
+        level = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
     raise InvalidJson("the text nests too deeply")
 
 

@@ -15,10 +15,17 @@ from chalicelib.order import Content, two_decimals
 _NAMESPACE = uuid.UUID("6f1b8a52-6c0e-5c56-9d1c-0d3a5f0b7e11")
 """Never change it: every order id ever made of a key hangs on it."""
 
+ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+"""What an order id looks like, whoever named it."""
+
 _ROUTE = "POST /orders"
 _BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}", re.ASCII)
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"', re.ASCII)
 _ESCAPE = re.compile(r'\\(["\\])')
+
+
+class UnknownVersion(KeyError):
+    """A newer release wrote the fingerprint: neither "the same" nor "another" would be a safe answer."""
 
 
 class InvalidKey(Exception):
@@ -90,7 +97,9 @@ def fingerprint(content: Content) -> str:
 def agrees(stored: str, content: Content) -> bool:
     """Whether a stored fingerprint, of whatever version, is that of this content.
 
-    Raises KeyError for a version that this release does not know: a newer release wrote it, and no answer is safe.
+    Raises UnknownVersion.
     """
     version, _, digest = stored.partition(":")
+    if version not in _VERSIONS:
+        raise UnknownVersion(f"the fingerprint's version {version!r} is not known to this release")
     return _VERSIONS[version](content) == digest

@@ -13,6 +13,9 @@ from chalicelib.order import Address, HistoryEntry, LineItem, Mark, Order, Refun
 Item = dict[str, Any]
 """An item in DynamoDB's typed form: `{"orderId": {"S": "…"}}`."""
 
+UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError)
+"""What reading an item may raise that another release wrote."""
+
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -21,8 +24,8 @@ MARK_NAMES = ("outbox", "outboxDueAt", "outboxTries")
 LATE = 100
 """Shards from here on hold the marks that have waited for more than an hour, so that they can be counted."""
 
-_LATE_AFTER_TRIES = 6
-"""1 + 2 + 4 + 8 + 16 + 32 minutes: the sixth push happens about an hour after the first mark was due."""
+_LATE_AFTER_TRIES = 7
+"""1 + 2 + 4 + 8 + 16 + 32 minutes: the seventh push happens 63 minutes after the first mark was due."""
 
 
 def marshalled(values: Mapping[str, Any]) -> Item:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from chalicelib.catalogue import Catalogue
 from chalicelib.changes import create
-from chalicelib.idempotency import agrees, fingerprint, fresh_order_id, order_id_of_key, reservation_id
+from chalicelib.idempotency import UnknownVersion, agrees, fingerprint, fresh_order_id, order_id_of_key, reservation_id
 from chalicelib.order import Order, Status, new_order
 from chalicelib.pricing import Refused
 from chalicelib.queues import Queue
@@ -94,7 +94,7 @@ class Placing:
                 self.queue.wake(standing)
                 return Placed(standing)
             case Moved(standing):
-                return Replayed(standing) if agrees(standing.fingerprint, request.content) else KeyReused(standing)
+                return Replayed(standing) if _same(standing, request) else KeyReused(standing)
             case _:
                 raise Unavailable(f"the order could not be stored: {settled}")
 
@@ -120,6 +120,14 @@ class Placing:
             order_id = self.repository.reserved_order_id(reservation_id(request.customer_id, mark), self.clock())
         standing = self.repository.get(order_id) if order_id else None
         stands = standing is not None and (key is not None or standing.status not in _GIVEN_UP)
-        if standing is None or not stands or not agrees(standing.fingerprint, request.content):
+        if standing is None or not stands or not _same(standing, request):
             raise Invalid(refused.errors)
         return Replayed(standing)
+
+
+def _same(standing: Order, request: OrderRequest) -> bool:
+    try:
+        return agrees(standing.fingerprint, request.content)
+    except UnknownVersion as fault:
+        # As while a newer release is rolled out: in a moment, that one will answer.
+        raise Unavailable(str(fault)) from fault

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.changes import Change, taken_by
-from chalicelib.items import order_of
+from chalicelib.items import UNREADABLE, order_of
 from chalicelib.order import Order
 
 CONFLICTS = frozenset(
@@ -96,11 +96,19 @@ def own_reason(code: Mapping[str, Any]) -> Reason | None:
         case "None":
             return None
         case "ConditionalCheckFailed":
-            return Moved(order_of(code["Item"])) if code.get("Item") else Absent()
+            return _what_stands(code["Item"]) if code.get("Item") else Absent()
         case conflict if conflict in CONFLICTS:
             return Conflict()
         case other:
             return Faulty(other)
+
+
+def _what_stands(item: Mapping[str, Any]) -> Moved | Faulty:
+    try:
+        return Moved(order_of(item))
+    except UNREADABLE:
+        # A newer release may have written it. Its message waits for that release, and the others do not.
+        return Faulty("the order that stands cannot be read by this release")
 
 
 def _reason_of_stock(

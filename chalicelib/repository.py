@@ -1,6 +1,8 @@
 """Orders in DynamoDB. Nothing writes an order but `Repository.commit`, and all that it writes is conditional."""
 
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import times
+from chalicelib import telemetry, times
 from chalicelib.changes import Change, stock_of
-from chalicelib.items import LATE, SHARDS, marshalled, order_of, plain
+from chalicelib.idempotency import ORDER_ID
+from chalicelib.items import LATE, SHARDS, UNREADABLE, Item, marshalled, order_of, plain
 from chalicelib.order import Order
 from chalicelib.refusals import CONFLICTS, Committed, Conflict, Refused, own_reason, refusal
 from chalicelib.writes import Writes
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 MOST_ACTIONS = 100
 """Actions in one transaction (Amazon DynamoDB Developer Guide, "Quotas")."""
 
+
+_LONGEST_CUSTOMER_ID = 128
+"""As the schema has it; DynamoDB would refuse a key much longer."""
+
+_BATCH_TRIES = 6
 
 _NOTICE: Any = {"id": {"S": "dead letters"}}
 """No reservation has such an id: theirs are UUIDs."""
@@ -152,26 +160,25 @@ class Repository:
             self.client.put_item(TableName=self.idempotency_table, Item=item)
 
     def get(self, order_id: str) -> Order | None:
-        """The order as it stands (consistent read). Raises Unavailable."""
+        """The order as it stands (consistent read); None also for what is no order id at all. Raises Unavailable."""
+        if not ORDER_ID.fullmatch(order_id):
+            return None
         key: Any = {"orderId": {"S": order_id}}
         with faults():
             answer = self.client.get_item(TableName=self.orders_table, Key=key, ConsistentRead=True)
         return order_of(answer["Item"]) if "Item" in answer else None
 
     def get_all(self, order_ids: Sequence[str]) -> list[Order]:
-        """Those of the orders, at most 100, that there are, in the order of the ids. Raises Unavailable."""
-        table = self.orders_table
-        wanted: Any = {table: {"Keys": [{"orderId": {"S": order_id}} for order_id in order_ids]}} if order_ids else {}
-        found: dict[str, Order] = {}
-        with faults():
-            while wanted:
-                answer = self.client.batch_get_item(RequestItems=wanted)
-                found |= {order.order_id: order for order in map(order_of, answer["Responses"].get(table, ()))}
-                wanted = answer.get("UnprocessedKeys")
+        """Those of at most 100 orders that there are and can be read, in the order of the ids. Raises Unavailable."""
+        wanted = {"Keys": [{"orderId": {"S": order_id}} for order_id in order_ids]}
+        orders = map(_readable, batch_get(self.client, self.orders_table, wanted))
+        found = {order.order_id: order for order in orders if order}
         return [found[order_id] for order_id in order_ids if order_id in found]
 
     def of_customer(self, customer_id: str, limit: int, start: tuple[str, str] | None = None) -> Page:
         """A page of a customer's orders, newest first, from `start` on. Raises Unavailable."""
+        if not 1 <= len(customer_id) <= _LONGEST_CUSTOMER_ID:
+            return Page((), None)
         query: dict[str, Any] = {"ExpressionAttributeValues": marshalled({":customer": customer_id}), "Limit": limit}
         if start:
             key = {"customerId": customer_id, "createdAt": start[0], "orderId": start[1]}
@@ -216,6 +223,38 @@ class Repository:
             query = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 
+def _readable(item: Item) -> Order | None:
+    try:
+        return order_of(item)
+    except UNREADABLE:
+        # A newer release may have written it; it must not stand in the way of the others.
+        telemetry.warning("order cannot be read by this release", orderId=item["orderId"]["S"])
+        return None
+
+
+def batch_get(
+    client: "DynamoDBClient", table: str, wanted: dict[str, Any], sleep: Callable[[float], None] = time.sleep
+) -> list[Item]:
+    """The items of at most 100 keys of a table that there are: `wanted` is what BatchGetItem takes for it.
+
+    DynamoDB may leave some keys unprocessed; they are asked for again after a pause with full jitter. Raises
+    Unavailable, Rejected.
+    """
+    found: list[Item] = []
+    requests: Any = {table: wanted} if wanted["Keys"] else {}
+    for tries in range(_BATCH_TRIES):
+        if not requests:
+            return found
+        sleep(random.random() * 0.05 * 2**tries if tries else 0)
+        with faults():
+            answer = client.batch_get_item(RequestItems=requests)
+        found += answer["Responses"].get(table, ())
+        requests = answer.get("UnprocessedKeys")
+    if requests:
+        raise Unavailable("BatchGetItem: keys are left unprocessed")
+    return found
+
+
 @contextmanager
 def faults() -> Iterator[None]:
     """AWS's faults as this project's: Unavailable for what may pass, Rejected for what will not."""
@@ -231,6 +270,13 @@ def faults() -> Iterator[None]:
         raise Unavailable(str(error)) from error
 
 
-_THROTTLES = frozenset(
-    {"ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded"} | CONFLICTS
-)
+_THROTTLES = CONFLICTS | {
+    "ThrottlingException",
+    "Throttling",
+    "Throttled",
+    "RequestThrottled",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "KmsThrottled",
+}
+"""Codes below 500 that pass by themselves, of all the services that are called."""

@@ -74,8 +74,10 @@ class Settlement:
         never split, since a batch touches a product once and its parts would only meet each other there.
         """
         settled: dict[str, Settled] = {}
-        for batch in _batches(changes):
-            self._settle(batch, deadline, settled)
+        for number, batch in enumerate(_batches(changes)):
+            # For the first commit the caller saw to it that there is time.
+            if number == 0 or _in_time(batch, deadline, settled):
+                self._settle(batch, deadline, settled)
         return [settled[change.order_id] for change in changes]
 
     def _settle(self, batch: list[Change], deadline: Deadline, settled: dict[str, Settled]) -> None:
@@ -94,8 +96,12 @@ class Settlement:
                     return
                 self.sleep(self.random() * min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE))
                 continue
-            if held_back:
+            if not _in_time(fitting + held_back, deadline, settled):
+                return
+            if fitting and held_back:
                 self._settle(fitting, deadline, settled)
+                if not _in_time(held_back, deadline, settled):
+                    return
             batch = held_back or fitting
 
     def _commit(self, batch: list[Change], deadline: Deadline, settled: dict[str, Settled]) -> Refused | None:
@@ -111,12 +117,21 @@ class Settlement:
                 settled[batch[0].order_id] = Unsettled(str(fault))
             else:
                 for change in batch:
-                    self._settle([change], deadline, settled)
+                    if _in_time([change], deadline, settled):
+                        self._settle([change], deadline, settled)
             return None
         if isinstance(outcome, Committed):
             settled.update((order.order_id, Applied(order)) for order in outcome.orders)
             return None
         return outcome
+
+
+def _in_time(batch: list[Change], deadline: Deadline, settled: dict[str, Settled]) -> bool:
+    """Whether another commit may be begun; if not, the changes are left for a later try."""
+    if deadline.has_come:
+        settled.update((change.order_id, Unsettled("no time left")) for change in batch)
+        return False
+    return True
 
 
 def _sorted_out(

@@ -26,21 +26,26 @@ def _as_text() -> bool:
 @cache
 def logger() -> "Logger":
     """The one logger. LOG_FORMAT `json` (the default) is what CloudWatch wants, `text` what a person reads."""
-    service = os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce")
-    return Logger(service=service, json_serializer=_line) if _as_text() else Logger(service=service)
+    return Logger(service=_service(), json_serializer=_line) if _as_text() else Logger(service=_service())
 
 
 def _line(record: Mapping[str, Any]) -> str:
     told = {"timestamp", "level", "message", "location", "service", "exception", "exception_name", "stack_trace"}
-    keys = " ".join(f"{name}={value}" for name, value in record.items() if name not in told)
+    keys = " ".join(f"{name}={_shown(value)}" for name, value in record.items() if name not in told)
     trace = f"\n{record['exception']}" if "exception" in record else ""
     return f"{record['timestamp'][11:23]} {record['level']:7} {record['message']:28} {keys}{trace}"
+
+
+def _shown(value: Any) -> str:
+    """As it is, unless it could end the line or break it up: then a client could write log lines of its own."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 @contextmanager
 def invocation(**keys: str | None) -> Iterator[None]:
     """All that is logged inside bears these keys; what is counted inside is written when it ends, however it ends."""
-    metrics = EphemeralMetrics(namespace=_namespace(), service=os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce"))
+    metrics = EphemeralMetrics(namespace=_namespace(), service=_service())
     token = _metrics.set(metrics)
     logger().thread_safe_clear_keys()
     try:
@@ -48,7 +53,7 @@ def invocation(**keys: str | None) -> Iterator[None]:
             yield
     finally:
         _metrics.reset(token)
-        if metrics.metric_set and not _as_text():
+        if metrics.metric_set:
             metrics.flush_metrics()
 
 
@@ -56,11 +61,13 @@ def invocation(**keys: str | None) -> Iterator[None]:
 def bound(**keys: str | None) -> Iterator[None]:
     """All that is logged inside bears these keys too."""
     present = {name: value for name, value in keys.items() if value is not None}
+    before = dict(logger().thread_safe_get_current_keys())
     logger().thread_safe_append_keys(**present)
     try:
         yield
     finally:
-        logger().thread_safe_remove_keys(present)
+        logger().thread_safe_clear_keys()
+        logger().thread_safe_append_keys(**before)
 
 
 def info(event: str, **keys: Any) -> None:
@@ -81,10 +88,11 @@ def exception(event: str, **keys: Any) -> None:
 def count(name: str, value: int = 1, reason: str | None = None) -> None:
     """Add to a metric of this invocation; with a reason, in all and once more by that reason."""
     metrics = _metrics.get()
-    if metrics is not None:
+    if metrics is not None and not _as_text():
         metrics.add_metric(name, MetricUnit.Count, value)
     if reason and not _as_text():
         with single_metric(name, MetricUnit.Count, value, namespace=_namespace()) as metric:
+            metric.add_dimension("service", _service())
             metric.add_dimension("reason", reason)
 
 
@@ -100,6 +108,10 @@ def per_invocation(event: Any, get_response: Callable[[Any], Any]) -> Any:
     context = getattr(event, "lambda_context", None) or getattr(event, "context", None)
     with invocation(requestId=getattr(context, "aws_request_id", None)):
         return get_response(event)
+
+
+def _service() -> str:
+    return os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce")
 
 
 def _namespace() -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, cast
+from urllib.parse import quote
 
 from jsonschema.protocols import Validator
 
@@ -14,6 +15,10 @@ from chalicelib.order import Address, Content, summed, two_decimals
 from chalicelib.schema import validator_of
 
 _MOST_ERRORS = 200
+_LONGEST_NAME = 64
+_FRAGMENT = "!$&'()*+,;=:@?"
+"""What a URI fragment may hold as it is (RFC 3986), besides letters and digits; the rest is percent-encoded."""
+
 _ACCEPTED_SPELLINGS = {"userId": "customerId", "qty": "quantity"}
 
 
@@ -164,5 +169,10 @@ def pointer(path: Any, document: Any) -> str:
             name = next((s for s, p in _ACCEPTED_SPELLINGS.items() if p == step and s in document), step)
         inside = isinstance(document, list) or (isinstance(document, dict) and name in document)
         document = document[name] if inside else None
-        parts.append(str(name).replace("~", "~0").replace("/", "~1"))
+        parts.append(_part(str(name)))
     return "#" + "".join(f"/{part}" for part in parts)
+
+
+def _part(name: str) -> str:
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return quote(shown.replace("~", "~0").replace("/", "~1"), safe=_FRAGMENT, errors="replace")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.changes import Change
-from chalicelib.idempotency import agrees
+from chalicelib.idempotency import UnknownVersion, agrees
 from chalicelib.order import Order, Status
 from chalicelib.payments import Charged, Declined
 from chalicelib.refusals import Moved
@@ -54,7 +54,12 @@ class Work:
 
     def stands(self, order: Order) -> None:
         """From now on only the order that stands counts, not the message; but it must be the same order."""
-        if agrees(order.fingerprint, self.assignment.order.content):
+        try:
+            same = agrees(order.fingerprint, self.assignment.order.content)
+        except UnknownVersion as fault:
+            self.outcome = TryAgain(str(fault))
+            return
+        if same:
             self.order = order
         else:
             self.outcome = Never("another order of this id stands")
