@@ -22,6 +22,12 @@ help:
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make clean   remove all that make has made'
 	@echo
+	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
+	@echo 'make vendor                                 the X-Ray SDK for the package, in vendor/'
+	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage'
+	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack'
+	@echo 'make destroy STAGE=prod                     delete its stacks; tables, queues and key are kept'
+	@echo
 	@echo 'PYTHON=...   the Python to make .venv with; otherwise the first of 3.13, 3.12, 3.11 and python3 that runs'
 
 .PHONY: run
@@ -40,9 +46,48 @@ lint: $(STAMP)
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 
+# --- deploying: docs/deploying.md ---
+
+STAGE ?=
+BUCKET ?=
+OUT ?= out/$(STAGE)
+
+VENDORED := vendor/aws_xray_sdk/__init__.py
+
+.PHONY: vendor
+vendor: $(VENDORED)
+
+# Made anew when the pinned versions change, and when .venv is: it may be of another Python now.
+$(VENDORED): requirements-dev.txt $(STAMP)
+	@$(VENV)/bin/python -m deploy vendor
+	@touch $@
+
+.PHONY: resources
+resources: $(STAMP)
+	$(call needs,STAGE)
+	@exec $(VENV)/bin/python -m deploy resources --stage '$(STAGE)'
+
+.PHONY: package
+package: vendor
+	$(call needs,STAGE)
+	@exec $(VENV)/bin/python -m deploy package --stage '$(STAGE)' --out '$(OUT)'
+
+.PHONY: deploy
+deploy: vendor
+	$(call needs,STAGE)
+	$(call needs,BUCKET)
+	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)'
+
+.PHONY: destroy
+destroy: $(STAMP)
+	$(call needs,STAGE)
+	@exec $(VENV)/bin/python -m deploy destroy --stage '$(STAGE)'
+
+needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
+
 .PHONY: clean
 clean:
-	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .chalice/deployments out
+	rm -rf $(VENV) vendor .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .chalice/deployments out
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last: an install that failed or was interrupted leaves none, and the next make starts from nothing.

@@ -52,7 +52,12 @@ def list_orders(customer_id: str) -> Response:
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
 
 
-@app.on_sqs_message(queue=os.environ.get("ORDER_QUEUE", "orderonce-local-orders"), batch_size=10)
+@app.on_sqs_message(
+    queue=os.environ.get("ORDER_QUEUE", "orderonce-local-orders"),
+    batch_size=10,
+    maximum_batching_window_in_seconds=int(os.environ.get("CONSUMER_BATCHING_WINDOW_SECONDS", "0")),
+    maximum_concurrency=int(os.environ.get("CONSUMER_MAX_CONCURRENCY", "2")),
+)
 def order_consumer(event: SQSEvent) -> None:
     """Fulfil the orders of a batch of messages."""
     service().consumer.consume(event.to_dict()["Records"], deadline_of(event.context))

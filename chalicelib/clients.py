@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
+from chalicelib.tracing import trace_aws_calls
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
@@ -18,6 +20,7 @@ POOL = 16
 
 
 def _config() -> Config:
+    trace_aws_calls()
     # A fixed user agent (else botocore builds it twice a call) and no validation of parameters (this code's own,
     # and validated in the tests) take a third of boto3's CPU off each call.
     # Three tries of a second each: the Lambda outlives its calls. `max_attempts: 3` would make four.

@@ -1,0 +1,134 @@
+"""`python -m deploy …`, behind the Makefile's targets. AWS_ENDPOINT_URL, AWS_PROFILE and the like count as usual."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy import cost, policies
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
+from deploy.stacks import StackFailed, Stacks, uploaded
+from deploy.stages import NoSuchStage, parameters_of
+from deploy.template import resources_template
+from deploy.vendoring import VENDOR, vendor
+
+_FAULTS = (NoSuchStage, PackagingFailed, StackFailed, BotoCoreError, ClientError)
+
+
+class _Told(click.Group):
+    """Faults that somebody may meet are one message and an exit status, not a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except _FAULTS as fault:
+            raise click.ClickException(str(fault)) from fault
+
+
+@click.group(cls=_Told)
+def main() -> None:
+    """Deploy OrderOnce."""
+
+
+stage_option = click.option("--stage", required=True, help="dev or prod")
+
+
+@main.command("template")
+@stage_option
+@click.option("--unwatched", is_flag=True, help="Without alarms, dashboard and queries.")
+def print_template(stage: str, unwatched: bool) -> None:
+    """Print the template of a stage's resources."""
+    click.echo(json.dumps(resources_template(stage, watched=not unwatched), indent=2))
+
+
+@main.command()
+@stage_option
+def resources(stage: str) -> None:
+    """Make or update a stage's resources, as a stack of their own beside `chalice deploy`."""
+    body = json.dumps(resources_template(stage), separators=(",", ":"))
+    click.echo(f"Deploying {_resources_stack(stage)} ...")
+    _show(_stacks().deploy(_resources_stack(stage), {"TemplateBody": body}, parameters_of(stage)))
+
+
+@main.command("package")
+@stage_option
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+def make_package(stage: str, out: Path) -> None:
+    """Write the template and the zip of a stage to a folder."""
+    package(stage, out)
+    if not VENDOR.exists():
+        click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
+    click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
+    click.echo(f"{out / ZIP_NAME}: {(out / ZIP_NAME).stat().st_size:,} bytes")
+
+
+@main.command()
+@stage_option
+@click.option("--bucket", required=True, help="Where the zip and the template go.")
+def stack(stage: str, bucket: str) -> None:
+    """Package a stage and deploy all of it as one stack."""
+    s3 = boto3.client("s3")
+    with tempfile.TemporaryDirectory() as folder:
+        package(stage, Path(folder))
+        key, _ = uploaded(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
+    click.echo(f"Deploying {_stack(stage)} ...")
+    parameters = {**parameters_of(stage), "CodeBucket": bucket}
+    if os.environ.get("ALERTS_EMAIL"):
+        parameters["AlertsEmail"] = os.environ["ALERTS_EMAIL"]
+    _show(_stacks().deploy(_stack(stage), {"TemplateURL": url}, parameters))
+
+
+@main.command()
+@stage_option
+def destroy(stage: str) -> None:
+    """Delete a stage's stacks. Tables, queues and the key stay."""
+    parameters_of(stage)
+    for name in (_stack(stage), _resources_stack(stage)):
+        for kept in _stacks().delete(name):
+            click.echo(f"kept: {kept}")
+    click.echo("Deleted. docs/deploying.md says how to take up again what was kept, and how to delete it for good.")
+
+
+@main.command("policies")
+def write_policies() -> None:
+    """Write .chalice/policy-*.json anew from deploy/policies.py."""
+    policies.write()
+
+
+@main.command("cost")
+def write_cost() -> None:
+    """Compute docs/cost.md anew from the prices that it begins with."""
+    cost.renew()
+
+
+@main.command("vendor")
+def make_vendor() -> None:
+    """Put the X-Ray SDK into vendor/."""
+    vendor()
+
+
+def _stack(stage: str) -> str:
+    return f"orderonce-{stage}"
+
+
+def _resources_stack(stage: str) -> str:
+    return f"orderonce-{stage}-resources"
+
+
+def _stacks() -> Stacks:
+    return Stacks(boto3.client("cloudformation"))
+
+
+def _show(outputs: dict[str, str]) -> None:
+    for name, value in sorted(outputs.items()):
+        click.echo(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The alarms. Each wakes people through the topic, and has its chapter in docs/runbook.md, which its description names.
+
+What is no data is chosen for each: silence is well where nothing happening is normal, and a fault where it is not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.names import Names
+from deploy.stages import FUNCTIONS, timeout_of
+
+NAMESPACE = "OrderOnce"
+"""Of the business metrics. Their dimension `service` tells stages apart: `orderonce-<stage>`."""
+
+FEWEST_ORDERS = 10
+"""Finished orders, and requests, in five minutes, below which a rate says nothing."""
+
+_SERVICE = {"service": {"Fn::Sub": "orderonce-${Stage}"}}
+_API = {"ApiName": "orderonce", "Stage": {"Ref": "Stage"}}
+TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
+
+
+def alarms(names: Names, stage: str) -> dict[str, Any]:
+    """Every alarm of a stage, as resources."""
+    found = [*_of_the_queues(), *_of_orders(), *_of_the_api(), *_of_functions(names, stage), _of_tables()]
+    return {_logical_id(name): _resource(name, properties) for name, properties in found}
+
+
+def _of_the_queues() -> list[tuple[str, dict[str, Any]]]:
+    dead = {"QueueName": {"Fn::GetAtt": ["OrderDeadLetters", "QueueName"]}}
+    orders = {"QueueName": {"Fn::GetAtt": ["OrderQueue", "QueueName"]}}
+    return [
+        (
+            "dead-letters",
+            {
+                "AlarmDescription": "Messages could not be handled.",
+                **_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dead, period=60),
+                **_above(0),
+                # A queue that nobody touched for hours reports nothing: then nothing came.
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "oldest-message-age",
+            {
+                "AlarmDescription": "Orders have been waiting on the queue for more than ten minutes.",
+                **_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", orders, period=60),
+                **_above(600, periods=5),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+    ]
+
+
+def _of_orders() -> list[tuple[str, dict[str, Any]]]:
+    finished = ("OrdersFailed", "OrdersConfirmed", "OrdersCancelled")
+    rate = [
+        *(_query(name, _stat(NAMESPACE, name, "Sum", _SERVICE)) for name in finished),
+        _expression("finished", "SUM([ordersFailed, ordersConfirmed, ordersCancelled])"),
+        _expression(
+            "rate", f"IF(finished >= {FEWEST_ORDERS}, 100 * FILL(ordersFailed, 0) / finished, 0)", "failed orders, %"
+        ),
+    ]
+    return [
+        (
+            "orders-overdue",
+            {
+                "AlarmDescription": "Orders have had work left for more than an hour, or recovery does not run.",
+                **_metric(NAMESPACE, "OrdersOverdue", "Maximum", _SERVICE, period=300),
+                **_above(0, periods=2),
+                # Recovery counts them every minute, none too. If it is silent, nothing heals.
+                "TreatMissingData": "breaching",
+            },
+        ),
+        (
+            "failed-orders-rate",
+            {
+                "AlarmDescription": "More than 30 % of the orders that came to an end in five minutes have failed.",
+                "Metrics": rate,
+                **_above(30),
+                # No order came to an end.
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+    ]
+
+
+def _of_the_api() -> list[tuple[str, dict[str, Any]]]:
+    metrics = [
+        _query("faults", _stat("AWS/ApiGateway", "5XXError", "Sum", _API)),
+        _query("requests", _stat("AWS/ApiGateway", "Count", "Sum", _API)),
+        _expression("rate", f"IF(requests >= {FEWEST_ORDERS}, 100 * faults / requests, 0)", "5xx, %"),
+    ]
+    return [
+        (
+            "api-5xx-rate",
+            {
+                "AlarmDescription": "More than 5 % of the API's answers are 5xx.",
+                "Metrics": metrics,
+                **_above(5),
+                # No requests.
+                "TreatMissingData": "notBreaching",
+            },
+        )
+    ]
+
+
+def _of_functions(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
+    throttles = [
+        *(_query(name, _stat("AWS/Lambda", "Throttles", "Sum", _of(names, name))) for name in FUNCTIONS),
+        _expression("throttles", f"SUM([{', '.join(_id(name) for name in FUNCTIONS)}])", "throttled invocations"),
+    ]
+    return [
+        (
+            "failed-batches",
+            {
+                "AlarmDescription": "The consumer raises again and again: now and then is a retry, this is not.",
+                **_metric("AWS/Lambda", "Errors", "Sum", _of(names, "order_consumer"), period=300),
+                **_above(20, periods=3),
+                # No batch at all: oldest-message-age tells whether one should have been.
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "lambda-throttles",
+            {
+                "AlarmDescription": "Lambda refused to run functions.",
+                "Metrics": throttles,
+                **_above(0),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        *(_slow(names, stage, function) for function in FUNCTIONS),
+    ]
+
+
+def _slow(names: Names, stage: str, function: str) -> tuple[str, dict[str, Any]]:
+    seconds = timeout_of(stage, function)
+    return (
+        f"{function.replace('_', '-')}-duration",
+        {
+            "AlarmDescription": f"One in a hundred runs takes more than 80 % of the {seconds} s that it is given.",
+            **_metric("AWS/Lambda", "Duration", "p99", _of(names, function), period=300),
+            **_above(800 * seconds, periods=3),
+            # p99 of a handful of runs is the slowest of them, a cold start mostly.
+            "EvaluateLowSampleCountPercentile": "ignore",
+            "TreatMissingData": "notBreaching",
+        },
+    )
+
+
+def _of_tables() -> tuple[str, dict[str, Any]]:
+    kinds = ("ReadThrottleEvents", "WriteThrottleEvents")
+    metrics = [
+        _query(table + kind, _stat("AWS/DynamoDB", kind, "Sum", {"TableName": {"Ref": table}}))
+        for table in TABLES
+        for kind in kinds
+    ]
+    ids = ", ".join(metric["Id"] for metric in metrics)
+    return (
+        "dynamodb-throttles",
+        {
+            "AlarmDescription": "DynamoDB throttles the tables, for longer than retries cover.",
+            "Metrics": [*metrics, _expression("throttles", f"SUM([{ids}])", "throttled requests")],
+            **_above(20, periods=2),
+            # These metrics are only sent when there is a throttle.
+            "TreatMissingData": "notBreaching",
+        },
+    )
+
+
+def _resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    told = [{"Ref": "AlertsTopic"}]
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmName": {"Fn::Sub": f"orderonce-${{Stage}}-{name}"},
+            **properties,
+            "AlarmDescription": f"{properties['AlarmDescription']} What to do: docs/runbook.md#{name}",
+            "AlarmActions": told,
+            "OKActions": told,
+        },
+    }
+
+
+def _above(threshold: float, *, periods: int = 1) -> dict[str, Any]:
+    return {
+        "ComparisonOperator": "GreaterThanThreshold",
+        "Threshold": threshold,
+        "EvaluationPeriods": periods,
+        "DatapointsToAlarm": periods,
+    }
+
+
+def _metric(namespace: str, name: str, statistic: str, dimensions: dict[str, Any], *, period: int) -> dict[str, Any]:
+    kind = "ExtendedStatistic" if statistic.startswith("p") else "Statistic"
+    return {
+        "Namespace": namespace,
+        "MetricName": name,
+        kind: statistic,
+        "Dimensions": _dimensions(dimensions),
+        "Period": period,
+    }
+
+
+def _stat(namespace: str, name: str, statistic: str, dimensions: dict[str, Any]) -> dict[str, Any]:
+    metric = {"Namespace": namespace, "MetricName": name, "Dimensions": _dimensions(dimensions)}
+    return {"Metric": metric, "Stat": statistic, "Period": 300}
+
+
+def _query(name: str, stat: dict[str, Any]) -> dict[str, Any]:
+    return {"Id": _id(name), "MetricStat": stat, "ReturnData": False}
+
+
+def _expression(name: str, expression: str, label: str | None = None) -> dict[str, Any]:
+    """Part of the metric mathematics; the one with a label is what the threshold is compared with."""
+    shown = {"Label": label, "ReturnData": True} if label else {"ReturnData": False}
+    return {"Id": name, "Expression": expression, **shown}
+
+
+def _of(names: Names, function: str) -> dict[str, Any]:
+    return {"FunctionName": names.function(function)}
+
+
+def _dimensions(dimensions: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    return [{"Name": name, "Value": value} for name, value in dimensions.items()]
+
+
+def _id(name: str) -> str:
+    """An id of metric mathematics begins with a small letter."""
+    return name[0].lower() + name[1:]
+
+
+def _logical_id(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("-")) + "Alarm"

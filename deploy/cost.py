@@ -1,0 +1,149 @@
+"""What a million orders cost: the calls that the tests count, at the prices that docs/cost.md begins with."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from deploy.stages import ROOT, config, stage_of
+
+DOCUMENT = ROOT / "docs" / "cost.md"
+_BEGIN, _END = "<!-- computed: python -m deploy cost -->", "<!-- end of what is computed -->"
+_MILLION = 1_000_000
+
+BATCH = 10
+"""Orders a batch, and a product in each, at full load; a quiet hour has smaller batches, and costs more an order."""
+
+POST = {"PutItem": 1, "SendMessage": 1}
+"""Calls of AWS for a new order with a key, the catalogue warm."""
+
+DUPLICATE = {"PutItem": 1}
+"""Calls for the same request again."""
+
+FULFIL = {"TransactWriteItems": 2, "PutEvents": 1}
+"""Calls for a batch of ten orders, from fresh to CONFIRMED; the payment provider's own are its own."""
+
+RECOVER = {"Query": 12}
+"""Calls of a run that finds nothing overdue."""
+
+INDEXES = 2
+"""Entries that a new order has in indexes: its customer's, and the outbox's. Confirmed, it leaves the outbox's."""
+
+API_SECONDS = Decimal("0.025")
+BATCH_SECONDS = Decimal("0.150")
+LOG_BYTES = 3_000
+TRACED = Decimal("0.05")
+"""Assumed, not counted: times and log lines of an order, and X-Ray's own share of requests that it samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the bill: so many units at a price."""
+
+    what: str
+    units: Decimal
+    price: str
+
+
+def of_an_order() -> Iterator[Item]:
+    """What a new order with a key is billed, by the published rules; an item of up to 1 KB is one write unit."""
+    memory = _gigabytes("api_handler"), _gigabytes("order_consumer")
+    invocations = 1 + Decimal(1) / BATCH
+    # A write in a transaction costs two units. Reserve writes the orders and a batch's product, confirm the orders.
+    created = POST["PutItem"] + INDEXES
+    fulfilled = 2 * FULFIL["TransactWriteItems"] + Decimal(2) / BATCH + 1
+    # The mapping receives and deletes a batch at a time.
+    messages = POST["SendMessage"] + Decimal(2) / BATCH
+    yield Item("API Gateway: a request", Decimal(1), "api-request")
+    yield Item("Lambda: invocations", invocations, "lambda-request")
+    yield Item("Lambda: GB-seconds", API_SECONDS * memory[0] + BATCH_SECONDS / BATCH * memory[1], "lambda-gb-second")
+    yield Item("DynamoDB: write units", created + fulfilled, "dynamodb-write")
+    yield Item("SQS: requests", messages, "sqs-request")
+    yield Item("EventBridge: events", Decimal(1), "event")
+    yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 10**9, "log-gb")
+    yield Item("X-Ray: traces", TRACED * invocations, "xray-trace")
+
+
+def of_a_duplicate() -> Iterator[Item]:
+    """What the same request again is billed; a write that is refused costs its unit too."""
+    yield Item("API Gateway: a request", Decimal(1), "api-request")
+    yield Item("Lambda: invocations", Decimal(1), "lambda-request")
+    yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
+    yield Item("DynamoDB: write units", Decimal(DUPLICATE["PutItem"]), "dynamodb-write")
+    yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 3 / 10**9, "log-gb")
+    yield Item("X-Ray: traces", TRACED, "xray-trace")
+
+
+def of_an_idle_month() -> Iterator[Item]:
+    """What a stage is billed a month in which nothing happens (thirty days, one run of each schedule a minute)."""
+    runs = Decimal(30 * 24 * 60)
+    # A query that finds nothing is half a read unit, as an eventually consistent one; the monitor reads one item.
+    yield Item("Lambda: invocations", 2 * runs, "lambda-request")
+    seconds = runs * (Decimal("0.2") * _gigabytes("recover") + Decimal("0.1") * _gigabytes("dead_letter_monitor"))
+    yield Item("Lambda: GB-seconds", seconds, "lambda-gb-second")
+    yield Item("DynamoDB: read units", runs * (Decimal(RECOVER["Query"]) / 2 + 1), "dynamodb-read")
+    # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds at a time.
+    yield Item("SQS: requests", runs * (2 + 5 * 6), "sqs-request")
+    yield Item("CloudWatch: metrics that alarms look at", Decimal(27), "alarm-month")
+    yield Item("CloudWatch: a dashboard", Decimal(1), "dashboard-month")
+    yield Item("KMS: the stage's key", Decimal(1), "kms-key-month")
+
+
+def prices(text: str) -> dict[str, Decimal]:
+    """The prices of a unit, from the table of the document."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([0-9.]+) \| ([0-9,]+) \|", text, re.MULTILINE)
+    return {name: Decimal(dollars) / int(units.replace(",", "")) for name, dollars, units in rows}
+
+
+def dollars(items: Iterator[Item], price: Mapping[str, Decimal]) -> Decimal:
+    """The sum."""
+    return sum((item.units * price[item.price] for item in items), Decimal(0))
+
+
+def computed(price: Mapping[str, Decimal]) -> str:
+    """The part of the document that follows from its prices."""
+    return "\n\n".join(
+        [
+            _table("A million orders with a key, fulfilled in full batches", of_an_order(), price, _MILLION),
+            _table("A million duplicates", of_a_duplicate(), price, _MILLION),
+            _table("A month in which nothing happens", of_an_idle_month(), price, 1),
+        ]
+    )
+
+
+def renewed(text: str) -> str:
+    """The document with its computed part computed anew from its prices."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n\n{computed(prices(text))}\n\n{_END}{after}"
+
+
+def renew(path: Path = DOCUMENT) -> None:
+    """Compute the document anew."""
+    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _table(title: str, items: Iterator[Item], price: Mapping[str, Decimal], times: int) -> str:
+    listed = list(items)
+    rows = [f"| {i.what} | {_number(i.units * times)} | {i.units * price[i.price] * times:,.2f} |" for i in listed]
+    total = dollars(iter(listed), price) * times
+    return "\n".join(
+        [
+            f"### {title}",
+            "",
+            "| what | units | dollars |",
+            "| --- | ---: | ---: |",
+            *rows,
+            f"| **together** | | **{total:,.2f}** |",
+        ]
+    )
+
+
+def _number(value: Decimal) -> str:
+    return f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.1f}"
+
+
+def _gigabytes(function: str) -> Decimal:
+    own = stage_of("prod")["lambda_functions"][function]
+    return Decimal(own.get("lambda_memory_size", config()["lambda_memory_size"])) / 1024

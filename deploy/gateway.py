@@ -1,0 +1,132 @@
+"""What Chalice alone cannot say of the API: validation, throttling, its own errors, its log, its tracing."""
+
+import json
+from typing import Any
+
+from chalicelib.problems import CONTENT_TYPE, Problem, of_status
+from deploy.model import order_model
+
+_OWN_ANSWERS = {
+    "BAD_REQUEST_PARAMETERS": 400,
+    "UNAUTHORIZED": 401,
+    "ACCESS_DENIED": 403,
+    "EXPIRED_TOKEN": 403,
+    "INVALID_SIGNATURE": 403,
+    "MISSING_AUTHENTICATION_TOKEN": 403,
+    "RESOURCE_NOT_FOUND": 404,
+    "REQUEST_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "QUOTA_EXCEEDED": 429,
+    "THROTTLED": 429,
+    "AUTHORIZER_FAILURE": 500,
+    "API_CONFIGURATION_ERROR": 500,
+    "INTEGRATION_FAILURE": 504,
+    "INTEGRATION_TIMEOUT": 504,
+}
+"""The gateway's own answers by their kind (Amazon API Gateway Developer Guide, "Gateway response types")."""
+
+_LOGGED = {
+    "apiRequestId": "$context.requestId",
+    "time": "$context.requestTime",
+    "method": "$context.httpMethod",
+    "resource": "$context.resourcePath",
+    "path": "$context.path",
+    "status": "$context.status",
+    "latency": "$context.responseLatency",
+    "integrationLatency": "$context.integrationLatency",
+    "length": "$context.responseLength",
+    "caller": "$context.identity.userArn",
+    "sourceIp": "$context.identity.sourceIp",
+    "trace": "$context.xrayTraceId",
+    "error": "$context.error.message",
+    "validationError": "$context.error.validationErrorString",
+}
+"""What the access log says of each request. `apiRequestId` is the correlation id of a request that brought none."""
+
+
+def overlay(retention_days: int) -> dict[str, Any]:
+    """What is laid over Chalice's API."""
+    throttling = {
+        "HttpMethod": "*",
+        "ResourcePath": "/*",
+        "ThrottlingBurstLimit": {"Ref": "ThrottleBurst"},
+        "ThrottlingRateLimit": {"Ref": "ThrottleRate"},
+        "MetricsEnabled": True,
+    }
+    log = {"DestinationArn": {"Fn::GetAtt": ["ApiAccessLog", "Arn"]}, "Format": json.dumps(_LOGGED)}
+    return {
+        "Parameters": {
+            "ThrottleBurst": _number(200, "Requests at once beyond which the API answers 429."),
+            "ThrottleRate": _number(100, "Requests a second, in the long run, beyond which the API answers 429."),
+        },
+        "Resources": {
+            "ApiAccessLog": {
+                "Type": "AWS::Logs::LogGroup",
+                "Properties": {
+                    "LogGroupName": {"Fn::Sub": "/aws/apigateway/orderonce-${Stage}"},
+                    "RetentionInDays": retention_days,
+                },
+            },
+            "RestAPI": {
+                "Properties": {
+                    "TracingEnabled": True,
+                    "MethodSettings": [throttling],
+                    "AccessLogSetting": log,
+                    "DefinitionBody": _definition(),
+                }
+            },
+        },
+    }
+
+
+def _definition() -> dict[str, Any]:
+    body = {"in": "body", "name": "OrderRequest", "required": True, "schema": {"$ref": "#/definitions/OrderRequest"}}
+    return {
+        "definitions": {"OrderRequest": order_model()},
+        "x-amazon-apigateway-request-validators": {
+            "body": {"validateRequestBody": True, "validateRequestParameters": False}
+        },
+        "paths": {
+            "/orders": {
+                "post": {
+                    # The content type that the model is for; others pass, and the function refuses them (415).
+                    "consumes": ["application/json"],
+                    "parameters": [body],
+                    "x-amazon-apigateway-request-validator": "body",
+                }
+            }
+        },
+        "x-amazon-apigateway-gateway-responses": gateway_responses(),
+    }
+
+
+def gateway_responses() -> dict[str, Any]:
+    """The gateway's own answers as problem documents, like all the others."""
+    invalid = Problem(400, "invalid-order", "The order is invalid", "")
+    answers = {kind: _answer(of_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
+    answers["BAD_REQUEST_BODY"] = _answer(invalid)
+    for kind in ("QUOTA_EXCEEDED", "THROTTLED"):
+        answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = "'1'"
+    for kind, title in (("DEFAULT_4XX", "The request was refused"), ("DEFAULT_5XX", "The request failed")):
+        answers[kind] = _template({"type": "about:blank", "title": title})
+    return answers
+
+
+def _answer(problem: Problem) -> dict[str, Any]:
+    return {"statusCode": str(problem.status)} | _template({k: v for k, v in problem.body.items() if k != "detail"})
+
+
+def _template(members: dict[str, Any]) -> dict[str, Any]:
+    # The variable brings its quotation marks along.
+    text = json.dumps(members)[:-1] + ', "detail": $context.error.messageString}'
+    return {
+        "responseParameters": {
+            "gatewayresponse.header.Content-Type": f"'{CONTENT_TYPE}'",
+            "gatewayresponse.header.Access-Control-Allow-Origin": "'*'",
+        },
+        "responseTemplates": {"application/json": text},
+    }
+
+
+def _number(default: int, description: str) -> dict[str, Any]:
+    return {"Type": "Number", "Default": default, "MinValue": 1, "Description": description}

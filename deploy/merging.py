@@ -1,0 +1,19 @@
+"""Laying one part of a template over another, by the rules of `chalice package --merge-template`."""
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """One template of all; where two say the same thing, the later one counts.
+
+    Objects are merged member by member; anything else, a list too, is replaced.
+    """
+    return reduce(_over, parts, {})
+
+
+def _over(below: Any, above: Any) -> Any:
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        return above
+    return {**below, **{name: _over(below.get(name), value) for name, value in above.items()}}

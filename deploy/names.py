@@ -1,0 +1,35 @@
+"""How alarms, dashboard and queries name functions and their logs, which another tool may have made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.stages import FUNCTIONS, function_name, log_group
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """By reference in a package; by convention beside `chalice deploy`, which names its functions by app and stage."""
+
+    packaged: bool
+
+    def in_text(self, function: str) -> str:
+        """A function's name, for a text inside of Fn::Sub."""
+        return f"${{{FUNCTIONS[function]}}}" if self.packaged else function_name(function)
+
+    def function(self, function: str) -> dict[str, Any]:
+        """A function's name."""
+        return {"Ref": FUNCTIONS[function]} if self.packaged else {"Fn::Sub": function_name(function)}
+
+    def logs(self, function: str) -> dict[str, Any]:
+        """The name of a function's log group."""
+        return {"Ref": log_group_id(function)} if self.packaged else {"Fn::Sub": log_group(function)}
+
+
+def log_group_id(function: str) -> str:
+    """The logical id that Chalice gives a function's log group in a package."""
+    return "ApiHandlerLogGroup" if function == "api_handler" else f"{FUNCTIONS[function]}LogGroup"
+
+
+def role_id(function: str) -> str:
+    """The logical id that Chalice gives a function's role in a package."""
+    return "ApiHandlerRole" if function == "api_handler" else f"{FUNCTIONS[function]}Role"

@@ -1,0 +1,57 @@
+"""`chalice package` with the template of the stage merged in."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from deploy.stages import ROOT
+from deploy.template import merge_template
+
+TEMPLATE_NAME = "sam.json"
+ZIP_NAME = "deployment.zip"
+
+
+class PackagingFailed(Exception):
+    """Chalice's own words."""
+
+
+def package(stage: str, out: Path, project: Path = ROOT) -> None:
+    """Write `sam.json` and `deployment.zip` of a stage to `out`. Raises PackagingFailed, NoSuchStage.
+
+    Needs no credentials; the package index where the wheels that Lambda needs are not at hand.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        extra = Path(folder) / "merge.json"
+        extra.write_text(json.dumps(merge_template(stage)), encoding="utf-8")
+        command = [
+            "package",
+            "--stage",
+            stage,
+            "--pkg-format",
+            "cloudformation",
+            "--merge-template",
+            str(extra),
+            str(out),
+        ]
+        _chalice(command, project)
+
+
+def _chalice(arguments: list[str], project: Path) -> None:
+    # The app is imported under the settings of the stage that is packaged, not under those of whoever packages it.
+    stages = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"].values()
+    settings = {name for stage in stages for name in stage["environment_variables"]}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # Chalice asks for one; nothing in the package names it
+    done = subprocess.run(
+        [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir", str(project), *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or "Could not install dependencies" in done.stdout + done.stderr:
+        raise PackagingFailed((done.stdout + done.stderr).strip())

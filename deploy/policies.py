@@ -1,0 +1,150 @@
+"""Least privilege: what each function may do, said once.
+
+From this table come the static files that `chalice deploy` takes (`.chalice/policy-<stage>-<function>.json`, with ARNs
+by name; `python -m deploy policies` writes them) and the package's roles, which refer to the resources themselves.
+A file for each stage: with one for all, `dev` could write the tables of a `prod` in the same account.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.stages import CHALICE, FUNCTIONS, RESOURCES, function_name, read
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """These actions on one resource: its logical id in resources.json, or `Table/index/Name`."""
+
+    resource: str
+    actions: tuple[str, ...]
+
+
+GRANTS = {
+    "api_handler": (
+        Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
+        Grant("OrdersTable/index/CustomerIndex", ("dynamodb:Query",)),
+        Grant("InventoryTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
+        Grant("IdempotencyTable", ("dynamodb:GetItem", "dynamodb:PutItem")),
+        Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
+    ),
+    "order_consumer": (
+        Grant("OrdersTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
+        Grant("InventoryTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
+        Grant("PaymentsTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
+        Grant(
+            "OrderQueue",
+            (
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:GetQueueUrl",
+                "sqs:ReceiveMessage",
+            ),
+        ),
+        Grant("OrderDeadLetters", ("sqs:GetQueueUrl", "sqs:SendMessage")),
+        Grant("EventBus", ("events:PutEvents",)),
+    ),
+    "recover": (
+        Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
+        Grant("OrdersTable/index/OutboxIndex", ("dynamodb:Query",)),
+        Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
+    ),
+    "dead_letter_monitor": (
+        Grant("IdempotencyTable", ("dynamodb:GetItem", "dynamodb:PutItem")),
+        Grant("OrderQueue", ("sqs:GetQueueAttributes", "sqs:GetQueueUrl")),
+        Grant(
+            "OrderDeadLetters",
+            ("sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"),
+        ),
+        Grant("AlertsTopic", ("sns:Publish",)),
+    ),
+    "replay_dead_letters": (
+        Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
+        Grant(
+            "OrderDeadLetters",
+            ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"),
+        ),
+    ),
+}
+"""By function. TransactWriteItems is no action of its own: each of its writes asks for that of the single write."""
+
+LAMBDAS_OWN = {
+    "order_consumer": {("OrderQueue", f"sqs:{a}") for a in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")}
+}
+"""What no code of the project calls: the event source mapping polls the queue in the function's name."""
+
+_BY_NAME = {
+    "AWS::DynamoDB::Table": ("TableName", "arn:aws:dynamodb:*:*:table/{}"),
+    "AWS::SQS::Queue": ("QueueName", "arn:aws:sqs:*:*:{}"),
+    "AWS::Events::EventBus": ("Name", "arn:aws:events:*:*:event-bus/{}"),
+    "AWS::SNS::Topic": ("TopicName", "arn:aws:sns:*:*:{}"),
+}
+"""Account and region are left open: a role acts in its own account, and names are the stage's in every region."""
+
+
+def static_policy(function: str, stage: str) -> dict[str, Any]:
+    """The policy of a function that `chalice deploy` makes, with ARNs by name."""
+    logs = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
+    statements = [_allow(grant.actions, arn_by_name(grant.resource, stage)) for grant in GRANTS[function]]
+    return _document([*statements, *_of_every_function(logs)])
+
+
+def packaged_policy(function: str) -> dict[str, Any]:
+    """The policy of a function in the package, with references. Queues are known there by URL: none is asked for."""
+    # The log group by pattern: a role that refers to the log group of its own function would be a circle.
+    logs = {
+        "Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
+        f"/aws/lambda/${{AWS::StackName}}-{FUNCTIONS[function]}-*:*"
+    }
+    statements = []
+    for grant in GRANTS[function]:
+        actions = tuple(action for action in grant.actions if action != "sqs:GetQueueUrl")
+        statements.append(_allow(actions, _reference(grant.resource)))
+    return _document([*statements, *_of_every_function(logs)])
+
+
+def arn_by_name(resource: str, stage: str) -> str:
+    """The ARN of a resource of a stage, with account and region open."""
+    logical_id, _, rest = resource.partition("/")
+    described = read(RESOURCES)["Resources"][logical_id]
+    property_, arn = _BY_NAME[described["Type"]]
+    name: str = described["Properties"][property_]["Fn::Sub"]
+    return arn.format(name.replace("${Stage}", stage)) + (f"/{rest}" if rest else "")
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """The name and the text of every file that config.json names."""
+    for stage in ("dev", "prod"):
+        for function in GRANTS:
+            yield f"policy-{stage}-{function}.json", json.dumps(static_policy(function, stage), indent=2) + "\n"
+
+
+def write() -> None:
+    """Write every file anew."""
+    for name, text in files():
+        (CHALICE / name).write_text(text, encoding="utf-8")
+
+
+def _reference(resource: str) -> dict[str, Any]:
+    logical_id, _, rest = resource.partition("/")
+    if logical_id == "AlertsTopic":
+        return {"Ref": logical_id}  # a topic's Ref is its ARN
+    return {"Fn::Sub": f"${{{logical_id}.Arn}}/{rest}"} if rest else {"Fn::GetAtt": [logical_id, "Arn"]}
+
+
+def _of_every_function(logs: Any) -> list[dict[str, Any]]:
+    return [
+        _allow(("logs:CreateLogStream", "logs:PutLogEvents"), logs),
+        # X-Ray's segments have no resource to name.
+        _allow(("xray:PutTelemetryRecords", "xray:PutTraceSegments"), "*"),
+    ]
+
+
+def _allow(actions: tuple[str, ...], resource: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+
+
+def _document(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": statements}

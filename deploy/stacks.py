@@ -1,0 +1,133 @@
+"""Stacks of CloudFormation: made or brought up to date by a change set, watched until they stand, deleted."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, WaiterError
+
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
+from deploy.stages import read
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+_CHANGE_SET = "deploy"
+_NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
+
+
+class StackFailed(Exception):
+    """What CloudFormation said of the resources that failed."""
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The stacks of an account in a region."""
+
+    client: "CloudFormationClient"
+    wait_seconds: int = 5
+
+    def deploy(self, name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
+        """Make the stack what the template says (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
+        standing = self._status(name)
+        kind: Any = "CREATE" if standing in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        request: Any = {
+            **where,
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            # The SAM transform takes a change set, and makes roles.
+            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            "Tags": [{"Key": "application", "Value": "orderonce"}, {"Key": "stage", "Value": parameters["Stage"]}],
+        }
+        self.client.create_change_set(StackName=name, ChangeSetName=_CHANGE_SET, ChangeSetType=kind, **request)
+        if self._has_changes(name):
+            self.client.execute_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
+            self._wait(name, "stack_create_complete" if kind == "CREATE" else "stack_update_complete")
+        return self.outputs(name)
+
+    def delete(self, name: str) -> list[str]:
+        """Delete the stack, if it is there; the names of what is retained of it. Raises StackFailed."""
+        if self._status(name) is None:
+            return []
+        template: Any = self.client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
+        document = json.loads(template) if isinstance(template, str) else template
+        retained = {n for n, resource in document["Resources"].items() if resource.get("DeletionPolicy") == "Retain"}
+        pages = self.client.get_paginator("list_stack_resources").paginate(StackName=name)
+        kept = [
+            f"{resource['ResourceType']} {resource.get('PhysicalResourceId', '')}"
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+            if resource["LogicalResourceId"] in retained
+        ]
+        self.client.delete_stack(StackName=name)
+        self._wait(name, "stack_delete_complete")
+        return kept
+
+    def outputs(self, name: str) -> dict[str, str]:
+        """The stack's outputs, by name."""
+        (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    def _status(self, name: str) -> str | None:
+        try:
+            (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError":  # what CloudFormation says of a stack there is not
+                return None
+            raise
+        return stack["StackStatus"]
+
+    def _has_changes(self, name: str) -> bool:
+        waiter = self.client.get_waiter("change_set_create_complete")
+        try:
+            waiter.wait(StackName=name, ChangeSetName=_CHANGE_SET, WaiterConfig=self._patience)
+        except WaiterError as error:
+            found = self.client.describe_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
+            reason = found.get("StatusReason", str(error))
+            self.client.delete_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
+            if any(words in reason for words in _NOTHING_TO_DO):
+                return False
+            raise StackFailed(f"{name}: {reason}") from error
+        return True
+
+    def _wait(self, name: str, until: Any) -> None:
+        try:
+            self.client.get_waiter(until).wait(StackName=name, WaiterConfig=self._patience)
+        except WaiterError as error:
+            events = self.client.describe_stack_events(StackName=name)["StackEvents"]
+            faults = [
+                f"{event.get('LogicalResourceId')}: {event.get('ResourceStatusReason', '')}"
+                for event in events
+                if event.get("ResourceStatus", "").endswith("FAILED")
+            ]
+            raise StackFailed("\n".join([f"{name} {self._status(name)}", *faults])) from error
+
+    @property
+    def _patience(self) -> Any:
+        return {"Delay": self.wait_seconds, "MaxAttempts": 360}
+
+
+def uploaded(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
+    """Hand the zip to `put` under a key by its content, and have the template name it; its own key and file.
+
+    By content: an unchanged zip is no change to any function.
+    """
+    zipped = folder / ZIP_NAME
+    code = f"orderonce/{stage}/{_digest(zipped)}.zip"
+    put(code, zipped)
+    template = read(folder / TEMPLATE_NAME)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}
+    template["Parameters"]["CodeBucket"] = {"Type": "String", "Description": "Where the functions' zip is."}
+    path = folder / "deployed.json"
+    path.write_text(json.dumps(template, separators=(",", ":")), encoding="utf-8")
+    key = f"orderonce/{stage}/{_digest(path)}.json"
+    put(key, path)
+    return key, path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]

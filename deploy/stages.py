@@ -1,0 +1,71 @@
+"""What a stage is: its part of Chalice's configuration, and its values of the template's parameters."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CHALICE = ROOT / ".chalice"
+RESOURCES = CHALICE / "resources.json"
+PARAMETERS = ROOT / "deploy" / "parameters.json"
+
+DEPLOYED = ("dev", "prod")
+"""The stages that run on AWS; `local` runs on a laptop only."""
+
+FUNCTIONS = {
+    "api_handler": "APIHandler",
+    "order_consumer": "OrderConsumer",
+    "recover": "Recover",
+    "dead_letter_monitor": "DeadLetterMonitor",
+    "replay_dead_letters": "ReplayDeadLetters",
+}
+"""The Lambda functions, by Chalice's name in config.json: their logical ids in a package."""
+
+
+class NoSuchStage(Exception):
+    """The message names the stage."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+@cache
+def config() -> Mapping[str, Any]:
+    """Chalice's configuration."""
+    return read(CHALICE / "config.json")
+
+
+def stage_of(name: str) -> Mapping[str, Any]:
+    """A deployed stage's part of Chalice's configuration. Raises NoSuchStage."""
+    if name not in DEPLOYED:
+        raise NoSuchStage(f"{name!r} is no deployed stage; these are: {', '.join(DEPLOYED)}")
+    stage: Mapping[str, Any] = config()["stages"][name]
+    return stage
+
+
+def parameters_of(name: str) -> dict[str, str]:
+    """The values of the template's parameters for a deployed stage. Raises NoSuchStage."""
+    stage_of(name)
+    return {"Stage": name, **read(PARAMETERS)[name]}
+
+
+def timeout_of(stage: str, function: str) -> int:
+    """After how many seconds Lambda ends an invocation."""
+    own = stage_of(stage).get("lambda_functions", {}).get(function, {})
+    return int(own.get("lambda_timeout", config()["lambda_timeout"]))
+
+
+def function_name(function: str) -> str:
+    """The name that `chalice deploy` gives a function, with `${Stage}` in it."""
+    app: str = config()["app_name"]
+    return f"{app}-${{Stage}}" if function == "api_handler" else f"{app}-${{Stage}}-{function}"
+
+
+def log_group(function: str) -> str:
+    """The log group of a function that `chalice deploy` made, with `${Stage}` in it."""
+    return f"/aws/lambda/{function_name(function)}"

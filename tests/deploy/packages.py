@@ -1,0 +1,61 @@
+"""Packages of the deployed stages, made once for all the tests of a worker.
+
+They are packaged from a copy of the project without its dependencies: the template is the same, it takes no package
+index, and a second in place of many. (`test_zip.py` makes the real one.)
+"""
+
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deploy.packaging import TEMPLATE_NAME, package
+from deploy.stages import FUNCTIONS, ROOT, read
+
+
+def without_dependencies(at: Path) -> Path:
+    """A copy of what Chalice packages."""
+    shutil.copytree(ROOT / "chalicelib", at / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / ".chalice", at / ".chalice", ignore=shutil.ignore_patterns("deployments", "deployed"))
+    shutil.copy(ROOT / "app.py", at)
+    (at / "requirements.txt").write_text("", encoding="utf-8")
+    return at
+
+
+class Package:
+    """The template of a packaged stage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.template = read(path)
+        self.resources: dict[str, Any] = self.template["Resources"]
+
+    def properties(self, logical_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.resources[logical_id]["Properties"]
+        return found
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The properties of every resource of this type, by logical id."""
+        return {name: r.get("Properties", {}) for name, r in self.resources.items() if r["Type"] == kind}
+
+    def function(self, name: str) -> dict[str, Any]:
+        """A function, by Chalice's name."""
+        return self.properties(FUNCTIONS[name])
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The API, as Swagger."""
+        found: dict[str, Any] = self.properties("RestAPI")["DefinitionBody"]
+        return found
+
+
+@cache
+def packaged(stage: str, folder: Path) -> Package:
+    """The package of a stage; made once."""
+    project = folder / "project"
+    if not project.exists():
+        project.mkdir()
+        without_dependencies(project)
+    out = folder / stage
+    package(stage, out, project)
+    return Package(out / TEMPLATE_NAME)

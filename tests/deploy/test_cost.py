@@ -1,0 +1,83 @@
+"""docs/cost.md: its arithmetic cannot rot, since what it counts is counted here."""
+
+from collections import Counter
+
+from deploy import cost
+from deploy.template import resources_template
+from tests.support.aws_calls import AwsCalls
+from tests.support.events import Clock
+from tests.support.shop import Shop, opened
+from tests.support.stage import Stage
+
+
+def calls(shop: Shop) -> Counter[str]:
+    """Those so far, without the payment provider's own; then forgotten."""
+    own_books = shop.stage["PAYMENTS_TABLE"]
+    made = Counter(call.operation for call in shop.calls.made if own_books not in repr(call.params))
+    shop.calls.forget()
+    return made
+
+
+def test_an_order_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:
+    with opened(aws, aws_calls, clock) as shop:
+        shop.warm_up()
+        shop.place(shop.order(), key="k0")
+        assert calls(shop) == cost.POST
+        assert shop.place(shop.order(), key="k0").replayed
+        assert calls(shop) == cost.DUPLICATE
+        for number in range(1, cost.BATCH):
+            shop.place(shop.order(), key=f"k{number}")
+        calls(shop)
+        shop.run_queue()
+        reserve, confirm = (len(c.params["TransactItems"]) for c in shop.calls.of("TransactWriteItems"))
+        assert (reserve, confirm) == (cost.BATCH + 1, cost.BATCH)
+        assert calls(shop) == cost.FULFIL
+        assert shop.statuses() == {"CONFIRMED": cost.BATCH}
+        shop.recover()
+        assert calls(shop) == cost.RECOVER
+
+
+def test_an_order_is_one_write_unit_from_its_creation_to_its_end(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:
+    """Up to 1 KB of names and values (Amazon DynamoDB Developer Guide, "DynamoDB item sizes")."""
+    with opened(aws, aws_calls, clock) as shop:
+        shop.place(shop.order(), key="k1")
+        placed = sum(len(str(part)) for item in shop.orders() for part in _parts(item))
+        shop.run_queue()
+        confirmed = sum(len(str(part)) for item in shop.orders() for part in _parts(item))
+    assert 400 < placed < confirmed < 1024
+
+
+def _parts(value: object) -> list[object]:
+    """Names and values, however deep; each container takes four characters more."""
+    if isinstance(value, dict):
+        return ["----", *(part for name, inner in value.items() for part in (name, *_parts(inner)))]
+    if isinstance(value, list):
+        return ["----", *(part for inner in value for part in _parts(inner))]
+    return [value]
+
+
+def test_the_page_says_what_its_prices_come_to() -> None:
+    text = cost.DOCUMENT.read_text(encoding="utf-8")
+    assert cost.renewed(text) == text
+
+
+def test_another_price_changes_the_page() -> None:
+    text = cost.DOCUMENT.read_text(encoding="utf-8")
+    dearer = text.replace("| `api-request` | 3.50 |", "| `api-request` | 4.50 |")
+    assert (
+        cost.dollars(cost.of_an_order(), cost.prices(dearer)) - cost.dollars(cost.of_an_order(), cost.prices(text))
+        == cost.prices(dearer)["api-request"] - cost.prices(text)["api-request"]
+    )
+    assert cost.renewed(dearer) != dearer
+
+
+def test_the_alarms_that_are_billed_are_those_there_are() -> None:
+    """An alarm is billed by the metrics that it looks at."""
+    alarms = [
+        resource["Properties"]
+        for resource in resources_template("prod")["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    metrics = sum(sum("MetricStat" in query for query in alarm.get("Metrics", ())) or 1 for alarm in alarms)
+    (billed,) = (item.units for item in cost.of_an_idle_month() if item.price == "alarm-month")
+    assert billed == metrics

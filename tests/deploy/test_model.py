@@ -1,0 +1,122 @@
+"""What the gateway refuses, the function would refuse too."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+from jsonschema import Draft4Validator
+
+from chalicelib import exact_json
+from chalicelib.validation import Invalid, order_request
+from deploy.model import order_model
+
+GATEWAY = Draft4Validator(order_model())
+
+texts = st.text(max_size=5) | st.sampled_from(["CUST-1", "PROD-1", "USD"])
+numbers = st.integers(-1, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([2.0, 1e2, 29.99])
+anything: st.SearchStrategy[Any] = st.none() | st.booleans() | numbers | texts | st.just([]) | st.just({})
+
+
+def mostly(otherwise: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Nearly always as it should be, so that whole orders are met; now and then anything at all."""
+    return st.integers(0, 39).flatmap(lambda n: anything if n == 23 else otherwise)
+
+
+amounts = st.integers(0, 10**6).map(lambda cents: cents / 100) | st.integers(0, 100)
+ids = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
+
+
+def members(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    wanted = {name: mostly(value) for name, value in required.items()}
+    more = {name: mostly(value) for name, value in optional.items()}
+    whole = st.fixed_dictionaries(wanted, optional=more)
+    return st.integers(0, 39).flatmap(
+        lambda n: st.fixed_dictionaries({}, optional=wanted | more | {"more": anything}) if n == 23 else whole
+    )
+
+
+def spelt(strategy: st.SearchStrategy[dict[str, Any]], name: str, other: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of them with the other spelling of a field, or with both."""
+
+    def other_too(document: dict[str, Any], how: int) -> dict[str, Any]:
+        if how == 0 or name not in document:
+            return document
+        kept = document if how == 1 else {n: value for n, value in document.items() if n != name}
+        return {**kept, other: document[name]}
+
+    return st.builds(other_too, strategy, st.sampled_from([0, 2, 0, 2, 0, 2, 0, 2, 1]))
+
+
+lines = spelt(
+    members(
+        {"productId": ids, "quantity": st.integers(1, 9) | st.just(2.0)}, {"productName": ids, "unitPrice": amounts}
+    ),
+    "quantity",
+    "qty",
+)
+addresses = members({"street": ids, "city": ids, "country": ids}, {"state": ids, "zip": ids})
+orders = spelt(
+    members(
+        {"customerId": ids, "items": st.lists(lines, min_size=1, max_size=3), "totalAmount": amounts},
+        {"currency": st.just("USD"), "shippingAddress": addresses},
+    ),
+    "customerId",
+    "userId",
+)
+
+
+@given(orders | anything)
+def test_the_gateway_refuses_nothing_that_the_function_would_accept(document: Any) -> None:
+    text = json.dumps(document)
+    try:
+        order_request(exact_json.loads(text.encode()), "USD")
+        accepted = True
+    except (Invalid, exact_json.InvalidJson):
+        accepted = False
+    event(f"accepted: {accepted}")
+    if accepted:
+        assert GATEWAY.is_valid(json.loads(text)), text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"customerId": "c", "totalAmount": 1},
+        {"items": [{"productId": "p", "quantity": 1}], "totalAmount": 1},
+        {"customerId": 7, "items": [{"productId": "p", "quantity": 1}], "totalAmount": 1},
+        {"customerId": "c", "items": {}, "totalAmount": 1},
+        {"customerId": "c", "items": [{"productId": "p"}], "totalAmount": 1},
+        {"customerId": "c", "items": [{"productId": "p", "quantity": "1"}], "totalAmount": 1},
+        {"customerId": "c", "items": [{"productId": "p", "quantity": 1}], "totalAmount": "1"},
+        {"customerId": "c", "items": [], "totalAmount": 1, "shippingAddress": {"street": "s"}},
+    ],
+)
+def test_the_gateway_turns_away_what_can_be_no_order(document: Any) -> None:
+    assert not GATEWAY.is_valid(document)
+
+
+@pytest.mark.parametrize("customer", ["customerId", "userId"])
+@pytest.mark.parametrize("units", ["quantity", "qty"])
+def test_both_spellings_pass(customer: str, units: str) -> None:
+    document = {customer: "c", "items": [{"productId": "p", units: 1}], "totalAmount": 1}
+    assert GATEWAY.is_valid(document)
+    assert order_request(exact_json.loads(json.dumps(document).encode()), "USD").customer_id == "c"
+
+
+def test_the_model_is_draft_4_of_the_words_that_the_gateway_knows() -> None:
+    Draft4Validator.check_schema(order_model())
+    words: set[str] = set()
+
+    def collect(schema: dict[str, Any]) -> None:
+        words.update(schema)
+        for each in [*schema.get("properties", {}).values(), *schema.get("allOf", ()), *schema.get("anyOf", ())]:
+            collect(each)
+        if "items" in schema:
+            collect(schema["items"])
+
+    collect(order_model())
+    assert words <= {"title", "type", "properties", "required", "items", "allOf", "anyOf"}

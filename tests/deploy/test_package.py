@@ -1,0 +1,301 @@
+"""What `make package` makes of each stage: the template that CloudFormation gets."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.names import log_group_id, role_id
+from deploy.policies import GRANTS, packaged_policy
+from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_of
+from deploy.template import resources_template
+from tests.deploy.packages import Package
+
+pytestmark = pytest.mark.xdist_group("package")
+
+
+def lint(path: Path) -> str:
+    """Empty: nothing to find fault with, or warnings at most."""
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    command = [str(cfn_lint), "--non-zero-exit-code", "error", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def stage_name(package: Package) -> str:
+    (only,) = package.template["Parameters"]["Stage"]["AllowedValues"]
+    return str(only)
+
+
+# --- the templates as such ---
+
+
+def test_cfn_lint_finds_no_error_in_the_package(package: Package) -> None:
+    assert lint(package.path) == ""
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_cfn_lint_finds_no_error_in_the_stack_of_resources(stage: str, tmp_path: Path) -> None:
+    path = tmp_path / "resources.json"
+    path.write_text(json.dumps(resources_template(stage)), encoding="utf-8")
+    assert lint(path) == ""
+    assert lint(RESOURCES) == ""
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_the_stack_of_resources_fits_into_one_call(stage: str) -> None:
+    """51,200 bytes (AWS CloudFormation User Guide, "quotas"), so it takes no bucket."""
+    assert len(json.dumps(resources_template(stage), separators=(",", ":"))) < 51_200
+
+
+def test_every_resource_of_the_laptop_is_in_the_package(package: Package) -> None:
+    described = json.loads(RESOURCES.read_text(encoding="utf-8"))["Resources"]
+    assert described.keys() <= package.resources.keys()
+    assert {name: package.resources[name]["Type"] for name in described} == {n: r["Type"] for n, r in described.items()}
+
+
+def test_a_package_is_for_one_stage(package: Package) -> None:
+    parameter = package.template["Parameters"]["Stage"]
+    assert parameter["AllowedValues"] == [parameter["Default"]]
+
+
+# --- functions and roles ---
+
+
+def test_there_are_the_functions_that_config_json_speaks_of_and_no_others(package: Package) -> None:
+    """Chalice silently ignores a name that it does not know."""
+    assert set(package.of_type("AWS::Serverless::Function")) == set(FUNCTIONS.values())
+    assert set(stage_of(stage_name(package))["lambda_functions"]) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_has_the_role_of_its_own_policy(function: str, package: Package) -> None:
+    assert package.function(function)["Role"] == {"Fn::GetAtt": [role_id(function), "Arn"]}
+    (policy,) = package.properties(role_id(function))["Policies"]
+    assert policy["PolicyDocument"] == packaged_policy(function)
+
+
+def test_there_is_a_role_for_each_function_and_none_besides(package: Package) -> None:
+    assert set(package.of_type("AWS::IAM::Role")) == {role_id(function) for function in FUNCTIONS}
+
+
+def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> None:
+    """But ask for a queue's URL, which it is told."""
+    for function, grants in GRANTS.items():
+        allowed = {a for grant in grants for a in grant.actions} - {"sqs:GetQueueUrl"}
+        packaged = {a for statement in packaged_policy(function)["Statement"] for a in statement["Action"]}
+        assert {a for a in packaged if not a.startswith(("logs:", "xray:"))} == allowed
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_is_as_its_stage_says(function: str, package: Package) -> None:
+    stage = stage_of(stage_name(package))
+    own = stage["lambda_functions"][function]
+    made = package.function(function)
+    assert made["Timeout"] == own.get("lambda_timeout", config()["lambda_timeout"])
+    assert made["MemorySize"] == own.get("lambda_memory_size", config()["lambda_memory_size"])
+    assert made.get("ReservedConcurrentExecutions") == own.get("reserved_concurrency")
+    assert made["Architectures"] == ["arm64"]
+    assert made["Tracing"] == "Active"
+    log = package.properties(log_group_id(function))
+    assert log["RetentionInDays"] == stage["log_retention_in_days"]
+    assert log["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{{FUNCTIONS[function]}}}"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_settings_that_name_resources_are_references(function: str, package: Package) -> None:
+    variables = package.function(function)["Environment"]["Variables"]
+    by_name = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
+    assert set(by_name) <= {"POWERTOOLS_SERVICE_NAME"}
+    references = {value["Ref"] for value in variables.values() if isinstance(value, dict)}
+    assert references <= package.resources.keys()
+    assert len(references) == 8
+
+
+def test_the_consumer_ends_well_before_its_messages_are_seen_again(package: Package) -> None:
+    assert package.function("order_consumer")["Timeout"] == 10
+    assert package.properties("OrderQueue")["VisibilityTimeout"] == 60
+
+
+def test_runs_of_a_schedule_do_not_overlap(package: Package) -> None:
+    for function in ("recover", "dead_letter_monitor"):
+        (event,) = package.function(function)["Events"].values()
+        assert event["Properties"]["Schedule"] == "rate(1 minute)"
+        assert package.function(function)["Timeout"] < 60
+
+
+# --- the consumer's mapping ---
+
+
+def mapping(package: Package) -> dict[str, Any]:
+    (event,) = package.function("order_consumer")["Events"].values()
+    assert event["Type"] == "SQS"
+    properties: dict[str, Any] = event["Properties"]
+    return properties
+
+
+def test_the_consumers_mapping_waits_for_the_queue_of_the_stack(package: Package) -> None:
+    assert mapping(package)["Queue"] == {"Fn::Sub": "${OrderQueue.Arn}"}
+    assert mapping(package)["BatchSize"] == 10
+
+
+def test_the_consumer_is_never_asked_which_messages_failed(package: Package) -> None:
+    """It deletes what succeeded and raises, which is safe whatever a mapping says."""
+    assert "FunctionResponseTypes" not in mapping(package)
+
+
+# --- the API ---
+
+
+def routes(package: Package) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, route)
+        for path, methods in package.definition["paths"].items()
+        for method, route in methods.items()
+    ]
+
+
+def test_every_route_asks_for_a_signed_request(package: Package) -> None:
+    """All but OPTIONS, which a browser asks unsigned, and which the gateway answers by itself."""
+    assert package.definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    unsigned = {(path, method) for path, method, route in routes(package) if route.get("security") != [{"sigv4": []}]}
+    assert {method for _, method in unsigned} == {"options"}
+    assert {path for path, method, _ in routes(package) if method != "options"} == set(package.definition["paths"])
+    mocked = [r["x-amazon-apigateway-integration"]["type"] for _, method, r in routes(package) if method == "options"]
+    assert set(mocked) == {"mock"}
+    for function in FUNCTIONS:
+        assert package.function(function)["Environment"]["Variables"]["AUTH"] == "iam"
+
+
+def test_the_api_is_throttled(package: Package) -> None:
+    (every_method,) = package.properties("RestAPI")["MethodSettings"]
+    assert (every_method["HttpMethod"], every_method["ResourcePath"]) == ("*", "/*")
+    parameters = package.template["Parameters"]
+    assert parameters[every_method["ThrottlingBurstLimit"]["Ref"]]["Default"] == 200
+    assert parameters[every_method["ThrottlingRateLimit"]["Ref"]]["Default"] == 100
+
+
+def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
+    api = package.properties("RestAPI")
+    assert api["TracingEnabled"] is True
+    assert api["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["ApiAccessLog", "Arn"]}
+    assert json.loads(api["AccessLogSetting"]["Format"])["apiRequestId"] == "$context.requestId"
+    retention = stage_of(stage_name(package))["log_retention_in_days"]
+    assert package.properties("ApiAccessLog")["RetentionInDays"] == retention
+
+
+def test_the_gateway_checks_the_body_of_a_new_order(package: Package) -> None:
+    post = package.definition["paths"]["/orders"]["post"]
+    validator = package.definition["x-amazon-apigateway-request-validators"][
+        post["x-amazon-apigateway-request-validator"]
+    ]
+    assert validator == {"validateRequestBody": True, "validateRequestParameters": False}
+    assert post["consumes"] == ["application/json"]
+    (body,) = post["parameters"]
+    assert body["schema"] == {"$ref": "#/definitions/OrderRequest"}
+    assert "OrderRequest" in package.definition["definitions"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 415, 429, 500, 504])
+def test_the_gateways_own_answers_are_problems(status: int, prod: Package) -> None:
+    answers = prod.definition["x-amazon-apigateway-gateway-responses"]
+    own = [answer for answer in answers.values() if answer.get("statusCode") == str(status)]
+    assert own
+    for answer in own:
+        assert answer["responseParameters"]["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+        document = json.loads(filled(answer))
+        assert document["status"] == status
+        assert set(document) == {"type", "title", "status", "detail"}
+
+
+def test_whatever_else_the_gateway_answers_is_a_problem_too(prod: Package) -> None:
+    answers = prod.definition["x-amazon-apigateway-gateway-responses"]
+    for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
+        assert set(json.loads(filled(answers[kind]))) == {"type", "title", "detail"}
+
+
+def filled(answer: dict[str, Any]) -> str:
+    text: str = answer["responseTemplates"]["application/json"]
+    return text.replace("$context.error.messageString", '"Forbidden"')
+
+
+# --- what is kept, and how ---
+
+
+def test_tables_queues_and_the_key_are_retained(package: Package) -> None:
+    kept = ("AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::KMS::Key")
+    for resource in package.resources.values():
+        if resource["Type"] in kept:
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_every_table_can_be_restored_to_a_point_in_time(package: Package) -> None:
+    tables = package.of_type("AWS::DynamoDB::Table")
+    assert len(tables) == 4
+    for table in tables.values():
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_everything_at_rest_is_encrypted_with_the_stages_key_if_it_has_one(package: Package) -> None:
+    key = {"Fn::GetAtt": ["StageKey", "Arn"]}
+    places = {
+        "AWS::DynamoDB::Table": ("SSESpecification", "KMSMasterKeyId"),
+        "AWS::SQS::Queue": ("KmsMasterKeyId",),
+        "AWS::SNS::Topic": ("KmsMasterKeyId",),
+        "AWS::Logs::LogGroup": ("KmsKeyId",),
+    }
+    for kind, (property_, *inner) in places.items():
+        found = package.of_type(kind)
+        assert found
+        for properties in found.values():
+            condition, own_key, _ = properties[property_]["Fn::If"]
+            assert condition == "OwnKey"
+            assert (own_key[inner[0]] if inner else own_key) == key
+
+
+def test_dev_has_keys_of_awss_and_prod_one_of_its_own(package: Package) -> None:
+    wanted = {"dev": "AWS_OWNED", "prod": "STAGE_KEY"}[stage_name(package)]
+    assert package.template["Parameters"]["Encryption"]["Default"] == wanted
+    assert package.resources["StageKey"]["Condition"] == "OwnKey"
+
+
+def test_the_services_that_bring_things_may_use_the_key(prod: Package) -> None:
+    statements = prod.properties("StageKey")["KeyPolicy"]["Statement"]
+    services = {json.dumps(s["Principal"]["Service"]) for s in statements if "Service" in s["Principal"]}
+    assert services == {
+        '"cloudwatch.amazonaws.com"',
+        '"events.amazonaws.com"',
+        '{"Fn::Sub": "logs.${AWS::Region}.amazonaws.com"}',
+    }
+    for statement in statements:
+        assert statement["Sid"] == "Administration" or statement["Condition"]
+
+
+def test_queues_are_spoken_to_under_tls_only(package: Package) -> None:
+    policies = package.of_type("AWS::SQS::QueuePolicy").values()
+    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == {"OrderQueue", "OrderDeadLetters"}
+    for policy in policies:
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_every_log_group_is_kept_for_a_time(package: Package) -> None:
+    groups = package.of_type("AWS::Logs::LogGroup")
+    assert len(groups) == len(FUNCTIONS) + 2
+    assert all(group["RetentionInDays"] > 0 for group in groups.values())
+
+
+def test_receives_are_counted_alike_by_queue_and_consumer(package: Package) -> None:
+    variables = package.function("order_consumer")["Environment"]["Variables"]
+    parameter = package.template["Parameters"]["MaxReceives"]
+    assert str(parameter["Default"]) == variables.get("MAX_RECEIVES", "6")
+
+
+def test_the_mapping_is_as_its_stage_says(package: Package) -> None:
+    settings = stage_of(stage_name(package))["environment_variables"]
+    assert mapping(package)["MaximumBatchingWindowInSeconds"] == int(settings["CONSUMER_BATCHING_WINDOW_SECONDS"])
+    assert mapping(package)["ScalingConfig"]["MaximumConcurrency"] == int(settings["CONSUMER_MAX_CONCURRENCY"])

@@ -1,0 +1,192 @@
+"""Least privilege: each function may do what it does when it is run through the app's entry points, and no more."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+import app as entry
+from chalicelib import clients
+from chalicelib.service import Service, compose
+from chalicelib.settings import settings_of
+from deploy import policies
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_of
+from tests.deploy.usage import Permission, permissions
+from tests.support.aws_calls import AwsCalls
+from tests.support.events import Clock, FakeLambdaContext
+from tests.support.shop import Shop, opened
+from tests.support.stage import Stage
+
+SETTINGS = {
+    "OrdersTable": "ORDERS_TABLE",
+    "InventoryTable": "INVENTORY_TABLE",
+    "IdempotencyTable": "IDEMPOTENCY_TABLE",
+    "PaymentsTable": "PAYMENTS_TABLE",
+    "OrderQueue": "ORDER_QUEUE",
+    "OrderDeadLetters": "ORDER_DEAD_LETTERS",
+    "EventBus": "EVENT_BUS",
+    "AlertsTopic": "ALERTS_TOPIC",
+}
+
+SCHEDULED = {"version": "0", "account": "123456789012", "region": "us-east-1", "detail": {}, "resources": []} | {
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "time": "2026-01-15T12:00:00Z",
+    "id": "1",
+}
+
+
+def drive_api(shop: Shop) -> None:
+    """Every route, and the ways through it that call something else."""
+    keyed = shop.place(key="k1")
+    shop.place(shop.order(customerId="CUST-2"))
+    shop.get(f"/orders/{keyed.order_id}")
+    shop.get("/customers/CUST-1/orders")
+    shop.get("/customers/CUST-1/orders?idempotencyKey=k1")
+    shop.ask("POST", f"/orders/{keyed.order_id}/cancel")
+    confirmed, shipped = shop.place(key="k2"), shop.place(key="k3")
+    shop.run_queue()
+    shop.ask("POST", f"/orders/{confirmed.order_id}/cancel")
+    shop.ask("POST", f"/orders/{shipped.order_id}/ship")
+    shop.ask("POST", f"/orders/{shipped.order_id}/deliver")
+    # The product goes while an order without a key stands: its replay is found by its reservation.
+    shop.set_product("PROD-001", price=None)
+    shop.clock.advance(minutes=2)
+    shop.place(shop.order(customerId="CUST-2"))
+
+
+def drive_consumer(shop: Shop) -> None:
+    """Orders of clients and producers, an end of each kind, a refund, and messages that fail for now and for good."""
+    stocked = shop.place(key="k1")
+    shop.produce(shop.event("p1"), shop.event("p2", totalAmount=1), "no JSON")
+    shop.run_queue()
+    shop.ask("POST", f"/orders/{stocked.order_id}/cancel")
+    shop.run_queue()
+    shop.set_product("PROD-002", stock=0)
+    shop.place(shop.order("PROD-002"), key="k2")
+    shop.run_queue()
+    shop.place(key="k3")
+    shop.produce(shop.event("p3"))
+    shop.calls.refuse("InternalServerError", "PutEvents", status=500)
+    shop.run_queue()
+
+
+def drive_recover(shop: Shop) -> None:
+    """Orders whose message was lost."""
+    shop.place(key="k1")
+    shop.place(key="k2")
+    shop.lose_messages()
+    shop.clock.advance(seconds=61)
+    entry.recover(SCHEDULED, FakeLambdaContext("recover"))
+    assert len(shop.messages()) == 2
+
+
+def drive_monitor(shop: Shop) -> None:
+    """Dead letters that somebody is told of."""
+    shop.produce("no JSON")
+    shop.run_queue()
+    entry.dead_letter_monitor(SCHEDULED, FakeLambdaContext("dead_letter_monitor"))
+
+
+def drive_replay(shop: Shop) -> None:
+    """Dead letters, one of which is wanted."""
+    shop.produce("no JSON", shop.event("p1", items=[]))
+    shop.run_queue()
+    answer = entry.replay_dead_letters({"orderId": "p1"}, FakeLambdaContext("replay_dead_letters"))
+    assert answer["replayed"] == 1
+
+
+DRIVERS: Mapping[str, Callable[[Shop], None]] = {
+    "api_handler": drive_api,
+    "order_consumer": drive_consumer,
+    "recover": drive_recover,
+    "dead_letter_monitor": drive_monitor,
+    "replay_dead_letters": drive_replay,
+}
+
+
+class Usage:
+    """What each function has called, as permissions. Every invocation is a cold start, which remembers nothing."""
+
+    def __init__(self, shop: Shop, patch: pytest.MonkeyPatch) -> None:
+        self.shop = shop
+        self.of: dict[str, set[Permission]] = {function: set() for function in DRIVERS}
+        patch.setattr(entry, "service", self._cold)
+        patch.setattr(shop, "ask", self._recorded("api_handler", shop.ask), raising=False)
+        patch.setattr(shop, "consume", self._recorded("order_consumer", shop.consume), raising=False)
+        for function in ("recover", "dead_letter_monitor", "replay_dead_letters"):
+            patch.setattr(entry, function, self._recorded(function, getattr(entry, function)))
+
+    def _cold(self) -> Service:
+        aws = clients.dynamodb(), clients.sqs(), clients.events(), clients.sns()
+        return compose(settings_of(self.shop.stage.settings), *aws, clock=self.shop.clock)
+
+    def _recorded(self, function: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
+        def invoked(*args: Any, **kwargs: Any) -> Any:
+            before = len(self.shop.calls.made)
+            try:
+                return invoke(*args, **kwargs)
+            finally:
+                for call in self.shop.calls.made[before:]:
+                    self.of[function] |= set(permissions(call, self.shop.stage))
+
+        return invoked
+
+
+@pytest.mark.parametrize("function", list(DRIVERS))
+def test_each_function_may_do_what_it_does_and_nothing_else(
+    function: str, aws: Stage, aws_calls: AwsCalls, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(aws, aws_calls, clock) as shop:
+        usage = Usage(shop, monkeypatch)
+        DRIVERS[function](shop)
+    granted = {
+        (SETTINGS[logical_id] + (f"/{rest}" if rest else ""), action)
+        for grant in policies.GRANTS[function]
+        for logical_id, _, rest in [grant.resource.partition("/")]
+        for action in grant.actions
+    }
+    lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
+    used = usage.of[function] | lambdas_own
+    assert {"missing": used - granted, "never used": granted - used} == {"missing": set(), "never used": set()}
+
+
+def test_the_files_are_what_the_table_says() -> None:
+    """`python -m deploy policies` writes them."""
+    on_disk = {path.name: path.read_text(encoding="utf-8") for path in CHALICE.glob("policy-*.json")}
+    assert on_disk == dict(policies.files())
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_each_function_names_its_own_file_and_there_is_no_policy_to_fall_back_to(stage: str) -> None:
+    configured = stage_of(stage)
+    assert configured["autogen_policy"] is False
+    assert "iam_policy_file" not in configured
+    named = {name: function["iam_policy_file"] for name, function in configured["lambda_functions"].items()}
+    assert named == {function: f"policy-{stage}-{function}.json" for function in FUNCTIONS}
+
+
+def every_statement() -> Iterator[Any]:
+    for function in policies.GRANTS:
+        documents = [policies.static_policy(function, stage) for stage in DEPLOYED]
+        for document in (*documents, policies.packaged_policy(function)):
+            for statement in document["Statement"]:
+                yield pytest.param(statement, id=f"{function}-{statement['Action'][0]}")
+
+
+@pytest.mark.parametrize("statement", list(every_statement()))
+def test_no_policy_is_open(statement: Mapping[str, Any]) -> None:
+    assert statement["Effect"] == "Allow"
+    assert set(statement) == {"Effect", "Action", "Resource"}
+    assert not any("*" in action for action in statement["Action"])
+    tracing = all(action.startswith("xray:") for action in statement["Action"])
+    assert (statement["Resource"] == "*") is tracing
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_no_stage_reaches_into_another(stage: str) -> None:
+    for function in policies.GRANTS:
+        text = json.dumps(policies.static_policy(function, stage))
+        for other in set(DEPLOYED) - {stage}:
+            assert f"orderonce-{other}" not in text

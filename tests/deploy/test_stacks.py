@@ -1,0 +1,129 @@
+"""Stacks are made, brought up to date and deleted by the operator's commands, on moto."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, WaiterError
+from click.testing import CliRunner, Result
+from moto import mock_aws
+
+from deploy import __main__ as command
+from deploy.stacks import StackFailed, Stacks, uploaded
+from deploy.stages import parameters_of
+from tests.deploy.packages import Package
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # what moto knows nothing of
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Any:
+    with mock_aws(config={"core": {"mock_credentials": False}}):
+        runner = CliRunner()
+        yield lambda *arguments: runner.invoke(command.main, arguments)
+
+
+def table_names() -> list[str]:
+    return sorted(boto3.client("dynamodb").list_tables()["TableNames"])
+
+
+def test_make_resources_makes_all_that_the_stage_needs(run: Run) -> None:
+    result = run("resources", "--stage", "dev")
+    assert result.exit_code == 0, result.output
+    assert table_names() == [f"orderonce-dev-{name}" for name in ("idempotency", "inventory", "orders", "payments")]
+    (board,) = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    assert board["DashboardName"] == "orderonce-dev"
+
+
+def test_make_resources_can_be_repeated(run: Run) -> None:
+    first, second = run("resources", "--stage", "dev"), run("resources", "--stage", "dev")
+    assert (first.exit_code, second.exit_code) == (0, 0), second.output
+    assert second.output == first.output
+
+
+def test_a_stage_that_is_none_is_refused_in_one_sentence(run: Run) -> None:
+    for name in ("resources", "destroy"):
+        result = run(name, "--stage", "local")
+        assert result.exit_code == 1
+        assert result.output == "Error: 'local' is no deployed stage; these are: dev, prod\n"
+
+
+def test_make_destroy_says_what_is_kept(run: Run) -> None:
+    run("resources", "--stage", "dev")
+    result = run("destroy", "--stage", "dev")
+    assert result.exit_code == 0, result.output
+    kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
+    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
+    assert sum("AWS::SQS::Queue" in line for line in kept) == 2
+    assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
+
+
+def test_destroying_what_is_not_there_is_no_fault(run: Run) -> None:
+    assert run("destroy", "--stage", "prod").exit_code == 0
+
+
+def test_what_aws_refuses_is_said_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:CreateChangeSet"}}
+    monkeypatch.setattr(Stacks, "deploy", Mock(side_effect=ClientError(denied, "CreateChangeSet")))  # type: ignore[arg-type]
+    result = run("resources", "--stage", "dev")
+    assert result.exit_code == 1
+    assert "Error: An error occurred (AccessDenied)" in result.output
+
+
+class _Told:
+    """A CloudFormation that has nothing to do, as AWS says so."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**_: Any) -> Any:
+            self.calls.append(name)
+            return {
+                "describe_stacks": {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": []}]},
+                "describe_change_set": {"StatusReason": self.reason},
+            }.get(name, {})
+
+        return call
+
+    def get_waiter(self, name: str) -> Any:
+        class Waiter:
+            def wait(self, **_: Any) -> None:
+                raise WaiterError(name, "Waiter encountered a terminal failure state", {})
+
+        return Waiter()
+
+
+def test_a_change_set_without_changes_is_no_failure() -> None:
+    client = _Told("The submitted information didn't contain changes. Submit different information.")
+    assert Stacks(client).deploy("s", {"TemplateBody": "{}"}, parameters_of("dev")) == {}  # type: ignore[arg-type]
+    assert "execute_change_set" not in client.calls
+    assert "delete_change_set" in client.calls
+
+
+def test_a_change_set_that_fails_says_why() -> None:
+    client = _Told("Transform AWS::Serverless-2016-10-31 failed")
+    with pytest.raises(StackFailed, match="Transform"):
+        Stacks(client).deploy("s", {"TemplateBody": "{}"}, parameters_of("dev"))  # type: ignore[arg-type]
+
+
+@pytest.mark.xdist_group("package")
+def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
+    put: dict[str, Path] = {}
+    key, path = uploaded(prod.path.parent, "prod", put.__setitem__)
+    assert put[key] == path
+    (code,) = put.keys() - {key}
+    template = json.loads(path.read_text(encoding="utf-8"))
+    functions = [r for r in template["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
+    assert {json.dumps(f["Properties"]["CodeUri"]) for f in functions} == {
+        json.dumps({"Bucket": {"Ref": "CodeBucket"}, "Key": code})
+    }
+    assert path.stat().st_size < 1_000_000  # CloudFormation takes no larger one
+    assert uploaded(prod.path.parent, "prod", put.__setitem__)[0] == key

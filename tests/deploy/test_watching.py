@@ -1,0 +1,266 @@
+"""Alarms, dashboard and saved queries: what an operator sees, and is woken by."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.queues import order_created_event
+from deploy.alarms import FEWEST_ORDERS, NAMESPACE
+from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, timeout_of
+from deploy.template import resources_template
+from tests.deploy.packages import Package
+from tests.support.template import Template
+from tests.support.till import an_order
+
+pytestmark = pytest.mark.xdist_group("package")
+
+ALARMS = {
+    "dead-letters",
+    "oldest-message-age",
+    "orders-overdue",
+    "failed-orders-rate",
+    "api-5xx-rate",
+    "failed-batches",
+    "lambda-throttles",
+    "dynamodb-throttles",
+    *(f"{function.replace('_', '-')}-duration" for function in FUNCTIONS),
+}
+
+
+def alarms(package: Package) -> dict[str, dict[str, Any]]:
+    """The properties of every alarm, by the last part of its name."""
+    found = package.of_type("AWS::CloudWatch::Alarm").values()
+    return {alarm["AlarmName"]["Fn::Sub"].removeprefix("orderonce-${Stage}-"): alarm for alarm in found}
+
+
+def rings(alarm: dict[str, Any], value: float) -> bool:
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    threshold: float = alarm["Threshold"]
+    return value > threshold
+
+
+# --- alarms ---
+
+
+def test_there_is_an_alarm_for_whatever_somebody_must_know(package: Package) -> None:
+    assert set(alarms(package)) == ALARMS
+
+
+def test_every_alarm_tells_the_topic_when_it_rings_and_when_it_is_over(package: Package) -> None:
+    for alarm in alarms(package).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlertsTopic"}]
+
+
+def test_what_no_data_means_is_chosen_for_every_alarm(package: Package) -> None:
+    silence = {name: alarm["TreatMissingData"] for name, alarm in alarms(package).items()}
+    assert {name for name, meaning in silence.items() if meaning == "breaching"} == {"orders-overdue"}
+    assert set(silence.values()) == {"breaching", "notBreaching"}
+
+
+def rate(alarm: dict[str, Any], **sums: float) -> float:
+    """What the metric mathematics comes to, for these sums of five minutes; nothing for a metric without data."""
+    queries = {query["Id"]: query for query in alarm["Metrics"]}
+    metrics = {i: q["MetricStat"] for i, q in queries.items() if "MetricStat" in q}
+    assert {(stat["Stat"], stat["Period"]) for stat in metrics.values()} == {("Sum", 300)}
+    values: dict[str, Any] = {i: sums.get(stat["Metric"]["MetricName"]) for i, stat in metrics.items()}
+    words: dict[str, Any] = {
+        "SUM": lambda series: sum(value for value in series if value is not None),
+        "FILL": lambda value, instead: instead if value is None else value,
+        "IF": lambda condition, then, otherwise: then() if condition else otherwise,
+    }
+    for query in queries.values():
+        if "Expression" in query:
+            # IF is lazy here, so that nothing is divided by no order at all.
+            expression = re.sub(r"IF\((.*), (100.*), 0\)", r"IF(\1, lambda: \2, 0)", query["Expression"])
+            values[query["Id"]] = eval(expression, {"__builtins__": {}, **words, **values})
+    (returned,) = (query["Id"] for query in queries.values() if query["ReturnData"])
+    result: float = values[returned]
+    return result
+
+
+@pytest.mark.parametrize(
+    ("failed", "confirmed", "cancelled", "wakes"),
+    [
+        (4, 6, None, True),
+        (3, 7, None, False),
+        (4, 5, None, False),  # too few to say anything
+        (20, None, None, True),
+        (None, 20, None, False),
+        (None, None, None, False),
+        (7, 10, 10, False),
+    ],
+)
+def test_failed_orders_wake_people_beyond_30_percent_of_those_finished(
+    failed: float | None, confirmed: float | None, cancelled: float | None, wakes: bool, prod: Package
+) -> None:
+    alarm = alarms(prod)["failed-orders-rate"]
+    given = {"OrdersFailed": failed, "OrdersConfirmed": confirmed, "OrdersCancelled": cancelled}
+    assert rings(alarm, rate(alarm, **{name: value for name, value in given.items() if value is not None})) is wakes
+
+
+def test_failed_orders_are_counted_by_the_business_and_not_by_lambda(prod: Package) -> None:
+    """So that a saga that ends in FAILED counts, though its function succeeded."""
+    stats = [query["MetricStat"]["Metric"] for query in alarms(prod)["failed-orders-rate"]["Metrics"][:3]]
+    assert {stat["Namespace"] for stat in stats} == {NAMESPACE}
+    for stat in stats:
+        assert stat["Dimensions"] == [{"Name": "service", "Value": {"Fn::Sub": "orderonce-${Stage}"}}]
+
+
+@pytest.mark.parametrize(("faults", "requests", "wakes"), [(1, 10, True), (1, 20, False), (1, 5, False), (2, 21, True)])
+def test_faults_of_the_api_wake_people_beyond_5_percent(
+    faults: float, requests: float, wakes: bool, prod: Package
+) -> None:
+    alarm = alarms(prod)["api-5xx-rate"]
+    assert FEWEST_ORDERS == 10
+    assert rings(alarm, rate(alarm, **{"5XXError": faults, "Count": requests})) is wakes
+
+
+def test_throttles_of_every_function_and_table_are_summed(prod: Package) -> None:
+    functions = [query["MetricStat"]["Metric"] for query in alarms(prod)["lambda-throttles"]["Metrics"][:-1]]
+    assert {d["Value"]["Ref"] for metric in functions for d in metric["Dimensions"]} == set(FUNCTIONS.values())
+    tables = [query["MetricStat"]["Metric"] for query in alarms(prod)["dynamodb-throttles"]["Metrics"][:-1]]
+    told = {(d["Value"]["Ref"], metric["MetricName"]) for metric in tables for d in metric["Dimensions"]}
+    assert len(told) == 8
+    assert {table for table, _ in told} == set(prod.of_type("AWS::DynamoDB::Table"))
+
+
+def test_metric_mathematics_is_small_enough(package: Package) -> None:
+    """Ten metrics an alarm (Amazon CloudWatch User Guide, "CloudWatch service quotas"); ids are words."""
+    for alarm in alarms(package).values():
+        queries = alarm.get("Metrics", [])
+        assert sum("MetricStat" in query for query in queries) <= 10
+        assert all(re.fullmatch("[a-z][A-Za-z0-9_]*", query["Id"]) for query in queries)
+        assert sum(query["ReturnData"] for query in queries) == (1 if queries else 0)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_run_near_its_time_limit_wakes_people(function: str, package: Package) -> None:
+    alarm = alarms(package)[f"{function.replace('_', '-')}-duration"]
+    limit = package.function(function)["Timeout"]
+    assert alarm["Threshold"] == 0.8 * limit * 1000
+    assert alarm["ExtendedStatistic"] == "p99"
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": FUNCTIONS[function]}}]
+
+
+def test_beside_chalice_deploy_functions_are_named_as_it_names_them() -> None:
+    template = Template(resources_template("dev"), {"Stage": "dev"})
+    names = {
+        template.resolve(dimension["Value"])
+        for resource in template.resources.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Dimensions" in resource["Properties"]
+        for dimension in resource["Properties"]["Dimensions"]
+        if dimension["Name"] == "FunctionName"
+    }
+    assert names == {"orderonce-dev", *(f"orderonce-dev-{name}" for name in FUNCTIONS if name != "api_handler")}
+    assert {function_name(name).replace("${Stage}", "dev") for name in FUNCTIONS} == names
+
+
+# --- the runbook ---
+
+
+def chapters() -> dict[str, str]:
+    text = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    parts = re.split(r"^### (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("alarm", sorted(ALARMS))
+def test_the_runbook_says_of_every_alarm_what_it_means_and_what_to_do(alarm: str) -> None:
+    chapter = chapters()[alarm]
+    for part in ("**Means**", "**Look at**", "**Do**"):
+        assert part in chapter
+
+
+def test_the_runbook_has_no_chapter_of_an_alarm_that_is_gone() -> None:
+    assert set(chapters()) == ALARMS
+
+
+def test_every_alarm_leads_to_its_chapter(prod: Package) -> None:
+    for name, alarm in alarms(prod).items():
+        assert alarm["AlarmDescription"].endswith(f"docs/runbook.md#{name}")
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_the_runbook_tells_the_time_limits_as_they_are(stage: str) -> None:
+    for function in FUNCTIONS:
+        assert f"{timeout_of(stage, function)} s" in chapters()[f"{function.replace('_', '-')}-duration"]
+
+
+# --- the dashboard ---
+
+
+def board(package: Package) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(package.properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+    return body
+
+
+def test_the_dashboard_has_six_full_rows(package: Package) -> None:
+    widgets = board(package)["widgets"]
+    rows: dict[int, int] = {}
+    for widget in widgets:
+        rows[widget["y"]] = rows.get(widget["y"], 0) + widget["width"]
+    assert rows == {y * 6: 24 for y in range(6)}
+
+
+def test_the_dashboard_shows_what_the_operator_asks_for(package: Package) -> None:
+    shown = json.dumps(board(package))
+    for wanted in ("Count", "Latency", "4XXError", "5XXError", "p50", "p95", "p99"):
+        assert f'"{wanted}"' in shown
+    for wanted in ("Duration", "Errors", "Throttles", "ConcurrentExecutions", "TransactionConflict"):
+        assert f'"{wanted}"' in shown
+    for wanted in ("NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfMessagesDeleted"):
+        assert f'"{wanted}"' in shown
+    for wanted in ("ConsumedReadCapacityUnits", "WriteThrottleEvents", "ApproximateAgeOfOldestMessage"):
+        assert f'"{wanted}"' in shown
+    assert "{OrderOnce,reason,service}" in shown
+
+
+def test_the_dashboard_names_what_is_there(package: Package) -> None:
+    body = package.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", body)}
+    assert named - {"Stage", "AWS::Region"} <= package.resources.keys()
+    assert set(FUNCTIONS.values()) <= named
+
+
+def test_every_business_metric_that_is_shown_or_watched_is_counted_somewhere(package: Package) -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    wanted = set(business_metrics(package))
+    # Those whose name is put together from an outcome or a status.
+    composed = {name for name in wanted if re.fullmatch("Payments(Charged|Declined|Unknown)|OrdersCancelled", name)}
+    assert {name for name in wanted - composed if f'"{name}"' not in source} == set()
+    assert 'f"Payments{' in source
+    assert 'f"Orders{' in source
+
+
+def business_metrics(package: Package) -> Iterator[str]:
+    for widget in board(package)["widgets"]:
+        yield from (line[1] for line in widget["properties"]["metrics"] if line[0] == NAMESPACE)
+    for alarm in alarms(package).values():
+        if alarm.get("Namespace") == NAMESPACE:
+            yield alarm["MetricName"]
+        stats = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        yield from (stat["MetricName"] for stat in stats if stat["Namespace"] == NAMESPACE)
+
+
+# --- the saved queries ---
+
+
+def test_one_query_finds_a_correlation_id_through_api_consumer_and_events(package: Package) -> None:
+    query = package.properties("ByCorrelationIdQuery")
+    groups = {group["Ref"] for group in query["LogGroupNames"]}
+    assert {"ApiHandlerLogGroup", "OrderConsumerLogGroup", "OrderEventsLog"} <= groups
+    assert groups <= package.resources.keys()
+    # The field is called the same in log lines, in messages and (below `detail`) in events.
+    assert 'correlationId = "PUT-IT-HERE" or detail.correlationId' in query["QueryString"]
+    assert '"correlationId": "abc"' in order_created_event(an_order(correlation_id="abc"))
+
+
+def test_queries_ask_for_lines_that_are_logged(package: Package) -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    for query in package.of_type("AWS::Logs::QueryDefinition").values():
+        asked = re.findall(r"message (?:= |in \[)([^\]|\n]+)", query["QueryString"])
+        for line in re.findall('"([^"]+)"', " ".join(asked)):
+            assert f'"{line}"' in source

@@ -1,0 +1,69 @@
+"""The workflows hold no keys, run nothing that can change under them, and ask before prod."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from deploy.stages import DEPLOYED, ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def workflow(name: str) -> Any:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved; the version that the commit is stands beside it."""
+    used = re.findall(r"uses: (\S+)(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert used
+    for action, comment in used:
+        if not action.startswith("./"):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action)
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_workflow_has_keys(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "secrets." not in text
+    assert "access-key" not in text.lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_only_read_unless_a_job_says_more(path: Path) -> None:
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["permissions"] == {"contents": "read"}
+
+
+def test_only_the_jobs_that_deploy_get_a_token_for_aws() -> None:
+    for path in WORKFLOWS:
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        asking = {name for name, job in jobs.items() if job.get("permissions", {}).get("id-token") == "write"}
+        assert asking == (set(DEPLOYED) if path.stem == "deploy" else set())
+
+
+def test_prod_comes_after_dev_and_dev_after_the_tests() -> None:
+    jobs = workflow("deploy")["jobs"]
+    assert {name: job.get("needs") for name, job in jobs.items()} == {"test": None, "dev": "test", "prod": "dev"}
+    # The environment is where the approval is asked for.
+    assert {name: jobs[name]["environment"] for name in DEPLOYED} == {stage: stage for stage in DEPLOYED}
+    assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
+
+
+def test_changes_are_tested_on_push_and_pull_request() -> None:
+    triggers = workflow("test")[True]  # `on` is a truth value in YAML 1.1
+    assert {"push", "pull_request", "workflow_call"} <= triggers.keys()
+
+
+def test_actionlint_finds_nothing() -> None:
+    command = shutil.which("actionlint")
+    if command is None:
+        pytest.skip("actionlint is not installed; the workflow `test` runs it")
+    done = subprocess.run([command, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

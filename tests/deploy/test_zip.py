@@ -1,0 +1,101 @@
+"""The zip that Lambda gets: small, built for its processor, and traced.
+
+It is made of the real requirements, so it asks the package index for wheels. Skipped where there is none to ask, unless
+REQUIRE_PACKAGE_INDEX is 1.
+"""
+
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.packaging import ZIP_NAME, PackagingFailed, package
+from deploy.stages import ROOT
+from deploy.vendoring import requirements, vendor
+from tests.deploy.packages import without_dependencies
+from tests.deploy.test_tracing import IN_LAMBDA, PROGRAM, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+
+MOST_BYTES = 2_500_000
+"""A cold start fetches and unpacks it. 17 MB of botocore would be seen at once."""
+
+MOST_BYTES_UNPACKED = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project as `make vendor` leaves it."""
+    folder = without_dependencies(tmp_path_factory.mktemp("project"))
+    shutil.copy(ROOT / "requirements.txt", folder)
+    try:
+        vendor(folder / "vendor")
+    except subprocess.CalledProcessError as error:
+        _no_index(str(error))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def zipped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    out = tmp_path_factory.mktemp("out")
+    try:
+        package("prod", out, project)
+    except PackagingFailed as error:
+        _no_index(str(error))
+    with zipfile.ZipFile(out / ZIP_NAME) as archive:
+        yield archive
+
+
+def _no_index(reason: str) -> None:
+    if os.environ.get("REQUIRE_PACKAGE_INDEX") == "1":
+        pytest.fail(reason)
+    pytest.skip(f"the package index cannot be asked: {reason}")
+
+
+def test_the_zip_is_small(zipped: zipfile.ZipFile, capsys: pytest.CaptureFixture[str]) -> None:
+    size = Path(str(zipped.filename)).stat().st_size
+    unpacked = sum(entry.file_size for entry in zipped.infolist())
+    with capsys.disabled():
+        print(f"\nthe zip: {size:,} bytes, unpacked {unpacked:,}")  # noqa: T201 - CI shows it
+    assert size < MOST_BYTES
+    assert unpacked < MOST_BYTES_UNPACKED
+
+
+def test_the_zip_leaves_to_the_runtime_what_the_runtime_has(zipped: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in zipped.namelist()}
+    assert not tops & {"boto3", "botocore", "s3transfer", "awscrt"}
+    assert {"app.py", "chalicelib", "aws_xray_sdk", "wrapt", "jsonschema", "aws_lambda_powertools"} <= tops
+
+
+def test_nothing_that_is_not_for_lambda_is_in_the_zip(zipped: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in zipped.namelist()}
+    assert not tops & {"deploy", "local", "ops", "tests", "benchmarks", "docs", ".chalice"}
+
+
+def test_compiled_parts_are_for_lambdas_processor(zipped: zipfile.ZipFile) -> None:
+    compiled = [name for name in zipped.namelist() if name.endswith(".so")]
+    assert compiled
+    assert [name for name in compiled if "aarch64" not in name] == []
+
+
+def test_the_vendored_sdk_traces(project: Path) -> None:
+    environment = {**IN_LAMBDA, "PYTHONPATH": str(project / "vendor")}
+    where = "import aws_xray_sdk; assert 'vendor' in aws_xray_sdk.__file__, aws_xray_sdk.__file__\n"
+    assert run(environment, where + PROGRAM)[0] is True
+
+
+def test_what_runs_in_lambda_asks_for_no_botocore() -> None:
+    assert "boto" not in "".join(
+        line
+        for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    )
+
+
+def test_a_version_that_is_not_pinned_is_named() -> None:
+    with pytest.raises(LookupError, match="wrapt"):
+        requirements("aws-xray-sdk==2.15.0\n")

@@ -1,0 +1,52 @@
+"""What a Lambda function calls: recorded while it runs, as the permissions that IAM would ask for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.support.aws_calls import Call
+from tests.support.stage import Stage
+
+Permission = tuple[str, str]
+"""The setting that names the resource, with `/index/Name` for an index, and the action."""
+
+_WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+
+def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
+    """What IAM asks for before it lets this call through (Service Authorization Reference)."""
+    params, operation = call.params, call.operation
+    match call.service:
+        case "dynamodb":
+            yield from _tables(operation, params, stage)
+        case "sqs":
+            # Calls for a batch ask for the permission of the single call.
+            name = str(params.get("QueueName") or params["QueueUrl"]).rpartition("/")[2]
+            yield _setting(stage, name, "ORDER_QUEUE", "ORDER_DEAD_LETTERS"), f"sqs:{operation.removesuffix('Batch')}"
+        case "events":
+            for bus in {entry["EventBusName"] for entry in params["Entries"]}:
+                yield _setting(stage, bus, "EVENT_BUS"), f"events:{operation}"
+        case "sns":
+            topic = str(params["TopicArn"]).rpartition(":")[2]
+            yield _setting(stage, topic, "ALERTS_TOPIC"), f"sns:{operation}"
+        case service:
+            raise NotImplementedError(f"which permission {service}'s {operation} asks for")
+
+
+def _tables(operation: str, params: Mapping[str, Any], stage: Stage) -> Iterator[Permission]:
+    tables = ("ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "PAYMENTS_TABLE")
+    if operation == "TransactWriteItems":
+        # No action of its own: each of its writes asks for that of the single write.
+        for action in params["TransactItems"]:
+            ((kind, write),) = action.items()
+            yield _setting(stage, write["TableName"], *tables), f"dynamodb:{_WRITES[kind]}"
+    elif operation == "BatchGetItem":
+        for table in params["RequestItems"]:
+            yield _setting(stage, table, *tables), f"dynamodb:{operation}"
+    else:
+        index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+        yield _setting(stage, params["TableName"], *tables) + index, f"dynamodb:{operation}"
+
+
+def _setting(stage: Stage, name: str, *settings: str) -> str:
+    (found,) = (setting for setting in settings if stage[setting] == name)
+    return found
