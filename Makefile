@@ -34,11 +34,11 @@ help:
 run: $(STAMP)
 	@exec $(VENV)/bin/python -m local
 
-# loadgroup: tests run wherever a worker is free, but those of one xdist_group on the same worker.
+# worksteal: each worker begins with a run of tests of its own, so that what they share is made once there.
 .PHONY: test
 test: $(STAMP)
 	@echo 'Running the tests.'
-	@exec $(VENV)/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)

@@ -1,35 +1,22 @@
 """Messages that cannot be handled: kept with the reason, looked at, and replayed."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib import telemetry, times
-from chalicelib.exact_json import InvalidJson, loads
-from chalicelib.queues import Queue, Received
+from chalicelib import telemetry
+from chalicelib.held import DeadLetter, Held, legible, order_id_in
+from chalicelib.queues import Queue
+from chalicelib.repository import Rejected, Unavailable
 
-_LONGEST_REASON = 500
 MOST_REPLAYED = 100
 """Dead letters that one call replays at most."""
 
-_EMPTY_RECEIVES = 3
-"""A receive may find nothing though there is something: SQS asks only some of its servers."""
+_MOST_LOOKED_AT = 1000
+"""Dead letters that one call goes through in search of those that are wanted."""
 
-UNKNOWN_REASON = "redriven by SQS: the consumer never said why"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that could not be handled, as it was received from the dead letters just now."""
-
-    message_id: str
-    receipt_handle: str
-    body: str
-    reason: str
-    order_id: str
-    receive_count: int
-    first_sent_at: datetime
+_REFUSED_AS_SUCH = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
 
 
 @dataclass(frozen=True)
@@ -43,47 +30,50 @@ class DeadLetters:
         """Keep a message as it came; why and whence are its attributes. Raises Unavailable, Rejected."""
         order_id = order_id_in(body)
         attributes = {
-            "reason": _legible(reason),
+            "reason": legible(reason),
             "originalMessageId": message_id,
             "receiveCount": str(receive_count),
             "firstSentAt": sent_at,
             "orderId": order_id,
         }
-        self.queue.send(body, {name: value for name, value in attributes.items() if value})
+        try:
+            self.queue.send(body, {name: value for name, value in attributes.items() if value})
+        except (Unavailable, Rejected):
+            # One of the largest size has no room for attributes: SQS will redrive it, and this line alone says why.
+            telemetry.warning("message not quarantined", messageId=message_id, orderId=order_id, reason=reason)
+            raise
         telemetry.count("MessagesQuarantined")
         telemetry.warning("message quarantined", messageId=message_id, orderId=order_id, reason=reason)
 
-    def sample(self, limit: int, hidden_for: int) -> Iterator[DeadLetter]:
-        """Up to `limit` dead letters, each once, hidden for so many seconds: SQS cannot peek.
+    @contextmanager
+    def holding(self, hidden_for: int) -> Iterator[Held]:
+        """Dead letters to look at, each hidden for so many seconds (SQS cannot peek); handed back however it ends."""
+        held = Held(self.queue, hidden_for)
+        try:
+            yield held
+        finally:
+            held.hand_back()
 
-        Hand back with `hand_back` what is not dealt with. Raises Unavailable, Rejected.
-        """
-        seen: set[str] = set()
-        empty = 0
-        while len(seen) < limit and empty < _EMPTY_RECEIVES:
-            fresh = [message for message in self.queue.receive(hidden_for) if message.message_id not in seen]
-            empty = 0 if fresh else empty + 1
-            for message in fresh[: limit - len(seen)]:
-                seen.add(message.message_id)
-                yield dead_letter_of(message)
-            self.hand_back([dead_letter_of(message) for message in fresh if message.message_id not in seen])
-
-    def hand_back(self, letters: list[DeadLetter]) -> None:
-        """Let others see these again at once. Raises Unavailable, Rejected."""
-        for start in range(0, len(letters), 10):
-            self.queue.delay({letter.receipt_handle: 0 for letter in letters[start : start + 10]})
-
-    def replay(self, letter: DeadLetter) -> None:
+    def replay(self, held: Held, letter: DeadLetter) -> bool:
         """Send a dead letter to the order queue again, then delete it here. Raises Unavailable, Rejected.
 
         In this order: a crash in between leaves a duplicate, which the consumer finds done, and never a loss.
+        False: the order queue refuses the message itself, and it stays where it is.
         """
-        self.orders.send(letter.body, {})
-        self.queue.delete([letter.receipt_handle])
+        told = {"messageId": letter.message_id, "orderId": letter.order_id, "reason": letter.reason}
+        try:
+            self.orders.send(letter.body, {})
+        except Rejected as fault:
+            if _code(fault) not in _REFUSED_AS_SUCH:
+                raise
+            telemetry.warning("message not replayed", **told, fault=str(fault))
+            return False
+        held.remove([letter])
         telemetry.count("MessagesReplayed")
-        telemetry.info("message replayed", messageId=letter.message_id, orderId=letter.order_id, reason=letter.reason)
+        telemetry.info("message replayed", **told)
+        return True
 
-    def replay_requested(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def replay_requested(self, event: Any) -> dict[str, Any]:
         """What an invocation asks for: `{"limit": 1–100, "reason": "a part of it", "orderId": "…"}`, all optional.
 
         Answers how many were replayed, and their orders. Raises ValueError, Unavailable, Rejected.
@@ -95,64 +85,37 @@ class DeadLetters:
     def replay_all(
         self, limit: int, wanted: Callable[[DeadLetter], bool] = lambda _: True, hidden_for: int = 60
     ) -> list[DeadLetter]:
-        """Replay up to `limit` dead letters that are wanted; which they were. Raises Unavailable, Rejected.
+        """Replay up to `limit` of the first 1000 dead letters that are wanted; which they were.
 
-        What is not wanted stays hidden until the end, so that it is not met twice, and is then handed back.
+        What is not wanted stays hidden until the end, so that it is not met twice, and is then handed back. Raises
+        Unavailable, Rejected.
         """
         replayed: list[DeadLetter] = []
-        unwanted: list[DeadLetter] = []
-        try:
-            for letter in self.sample(10 * limit, hidden_for):
-                if len(replayed) < limit and wanted(letter):
-                    self.replay(letter)
+        with self.holding(hidden_for) as held:
+            for letter in held.letters(_MOST_LOOKED_AT):
+                if wanted(letter) and self.replay(held, letter):
                     replayed.append(letter)
-                else:
-                    unwanted.append(letter)
                 if len(replayed) == limit:
                     break
-        finally:
-            self.hand_back(unwanted)
         return replayed
 
 
-def _requested(event: Mapping[str, Any]) -> tuple[int, Callable[[DeadLetter], bool]]:
+def _requested(event: Any) -> tuple[int, Callable[[DeadLetter], bool]]:
     """How many dead letters an invocation wants replayed, and which. Raises ValueError, with what is wrong."""
+    if not isinstance(event, Mapping):
+        raise ValueError(f"the event must be an object, not {type(event).__name__}")
     unknown = set(event) - {"limit", "reason", "orderId"}
-    limit = event.get("limit", MOST_REPLAYED)
     if unknown:
-        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}; known are limit, reason, orderId")
+        raise ValueError(f"unknown fields: {', '.join(sorted(map(str, unknown)))}; known are limit, reason, orderId")
+    limit, reason, order_id = event.get("limit", MOST_REPLAYED), event.get("reason"), event.get("orderId")
     if type(limit) is not int or not 1 <= limit <= MOST_REPLAYED:
         raise ValueError(f"limit must be a whole number from 1 to {MOST_REPLAYED}, not {limit!r}")
-    reason, order_id = event.get("reason"), event.get("orderId")
+    for name, value in (("reason", reason), ("orderId", order_id)):
+        if not (value is None or (isinstance(value, str) and value)):
+            raise ValueError(f"{name} must be a text, not {value!r}")
     return limit, lambda letter: (reason is None or reason in letter.reason) and order_id in (None, letter.order_id)
 
 
-def dead_letter_of(message: Received) -> DeadLetter:
-    """A message of the dead-letter queue: kept by the consumer, or redriven by SQS."""
-    own = message.attributes
-    sent_at = own.get("firstSentAt", "")
-    epoch = int(sent_at) if sent_at.isdigit() else message.sent_at
-    return DeadLetter(
-        message.message_id,
-        message.receipt_handle,
-        message.body,
-        own.get("reason", UNKNOWN_REASON),
-        own.get("orderId") or order_id_in(message.body),
-        int(own["receiveCount"]) if own.get("receiveCount", "").isdigit() else message.receive_count,
-        times.whole_milliseconds(datetime.fromtimestamp(epoch / 1000, UTC)),
-    )
-
-
-def order_id_in(body: str) -> str:
-    """The order id, if the body has one that can be shown."""
-    try:
-        document = loads(body)
-    except InvalidJson:
-        return ""
-    order_id = document.get("orderId") if isinstance(document, dict) else None
-    return _legible(order_id)[:64] if isinstance(order_id, str) else ""
-
-
-def _legible(text: str) -> str:
-    """SQS takes no control characters and no lone surrogates in an attribute."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:_LONGEST_REASON]
+def _code(fault: Rejected) -> str:
+    response = getattr(fault.__cause__, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))

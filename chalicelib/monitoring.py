@@ -1,14 +1,16 @@
 """The monitor of the queues: numbers every minute, and one notification where somebody has to look."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib import telemetry, times
 from chalicelib.dead_letters import DeadLetters
+from chalicelib.held import DeadLetter
 from chalicelib.queues import Queue
-from chalicelib.repository import Notice, Repository, faults
+from chalicelib.repository import Notice, Rejected, Repository, Unavailable, faults
 from chalicelib.times import Clock
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _AGAIN_AFTER = timedelta(hours=1)
 _SAMPLE = 50
 _HIDDEN_FOR = 20
+_MOST_REASONS = 10
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Monitor:
             telemetry.warning("dead letters are waiting", count=count)
         last = self.repository.notice()
         if is_due(count, last, self.clock()):
-            self.alerts.send(f"OrderOnce {self.stage}: {count} dead letters", self._text(count), account)
+            subject = f"OrderOnce {self.stage}: {count} dead letter{'s' if count > 1 else ''}"
+            self.alerts.send(subject, self._text(count), account)
             # After the notification: one told twice is better than one never told.
             self.repository.set_notice(Notice(count, self.clock()))
         elif last and count < last.count:
@@ -65,21 +70,43 @@ class Monitor:
             self.repository.set_notice(Notice(count, last.at))
 
     def _text(self, count: int) -> str:
-        letters = list(self.dead_letters.sample(_SAMPLE, _HIDDEN_FOR))
-        self.dead_letters.hand_back(letters)
-        reasons = Counter(letter.reason for letter in letters).most_common()
-        oldest = min((letter.first_sent_at for letter in letters), default=None)
         return "\n".join(
             [
-                f"{count} messages could not be handled in stage {self.stage}.",
+                f"{_counted(count)} could not be handled in stage {self.stage}.",
                 "",
-                f"Why, of a sample of {len(letters)}:",
-                *(f"  {times_seen} x {reason}" for reason, times_seen in reasons),
-                "",
-                f"The oldest seen was first sent at {times.to_text(oldest)}." if oldest else "None was seen just now.",
+                *_told(self._sample()),
                 f"Look at them: python -m ops --stage {self.stage} dead-letters list",
             ]
         )
+
+    def _sample(self) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        try:
+            with self.dead_letters.holding(_HIDDEN_FOR) as held:
+                letters.extend(held.letters(_SAMPLE))
+        except (Unavailable, Rejected) as fault:
+            # Somebody is to be woken, whether or not it can be said why.
+            telemetry.warning("dead letters not sampled", reason=str(fault))
+        return letters
+
+
+def _told(letters: Sequence[DeadLetter]) -> list[str]:
+    if not letters:
+        return ["None was seen just now.", ""]
+    reasons = Counter(letter.reason[:_LONGEST_REASON] for letter in letters).most_common()
+    rest = len(reasons) - _MOST_REASONS
+    oldest = min(letter.first_sent_at for letter in letters)
+    return [
+        f"Why, of a sample of {len(letters)}:",
+        *(f"  {times_seen} x {reason}" for reason, times_seen in reasons[:_MOST_REASONS]),
+        *([f"  and {rest} reasons more"] if rest > 0 else []),
+        "",
+        f"The oldest seen was first sent at {times.to_text(oldest)}.",
+    ]
+
+
+def _counted(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
 
 
 def is_due(count: int, last: Notice | None, now: datetime) -> bool:

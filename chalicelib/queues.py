@@ -113,7 +113,8 @@ class Queue:
         url = self.url
         entries: Any = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)]
         with faults():
-            self.client.delete_message_batch(QueueUrl=url, Entries=entries)
+            answer = self.client.delete_message_batch(QueueUrl=url, Entries=entries)
+        _all_done(answer)
 
     def delay(self, seconds: Mapping[str, int]) -> None:
         """Hide messages, at most ten, by receipt handle, for so many seconds from now."""
@@ -123,7 +124,8 @@ class Queue:
             for i, (handle, delay) in enumerate(seconds.items())
         ]
         with faults():
-            self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+            answer = self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+        _all_done(answer)
 
     def receive(self, hidden_for: int) -> list[Received]:
         """Up to ten messages, hidden from everybody else for so many seconds; none: there are hardly any left."""
@@ -146,6 +148,12 @@ class Queue:
         with faults():
             found: Any = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return Depth(*(int(found[name]) for name in names))
+
+
+def _all_done(answer: Any) -> None:
+    # A batch call that succeeds may still have failed for some of its entries.
+    if failed := answer.get("Failed"):
+        raise Unavailable(f"{len(failed)} of a batch: {failed[0]['Code']}")
 
 
 def _received(message: Any) -> Received:

@@ -14,8 +14,6 @@ from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_of
 from deploy.template import resources_template
 from tests.deploy.packages import Package
 
-pytestmark = pytest.mark.xdist_group("package")
-
 
 def lint(path: Path) -> str:
     """Empty: nothing to find fault with, or warnings at most."""

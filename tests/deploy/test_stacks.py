@@ -114,7 +114,6 @@ def test_a_change_set_that_fails_says_why() -> None:
         Stacks(client).deploy("s", {"TemplateBody": "{}"}, parameters_of("dev"))  # type: ignore[arg-type]
 
 
-@pytest.mark.xdist_group("package")
 def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     put: dict[str, Path] = {}
     key, path = uploaded(prod.path.parent, "prod", put.__setitem__)

@@ -15,8 +15,6 @@ from tests.deploy.packages import Package
 from tests.support.template import Template
 from tests.support.till import an_order
 
-pytestmark = pytest.mark.xdist_group("package")
-
 ALARMS = {
     "dead-letters",
     "oldest-message-age",

@@ -19,7 +19,7 @@ from deploy.vendoring import requirements, vendor
 from tests.deploy.packages import without_dependencies
 from tests.deploy.test_tracing import IN_LAMBDA, PROGRAM, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 
 MOST_BYTES = 2_500_000
 """A cold start fetches and unpacks it. 17 MB of botocore would be seen at once."""

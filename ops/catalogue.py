@@ -1,0 +1,93 @@
+"""`catalogue`: products into the shop, and units into their stock."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chalicelib import clients
+from chalicelib.repository import Unavailable
+from chalicelib.service import Service
+from ops import output
+from ops.audit import audited
+from ops.interrupts import finishing
+from ops.products import BadCatalogue, put, read_products
+from ops.products import restock as add_stock
+from ops.stages import on_stage
+
+_MOST_TOLD = 20
+
+
+class Units(click.ParamType[int]):
+    """`+25`: what is added. The sign is asked for, so that nobody takes it for the new stock."""
+
+    name = "+N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of units."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\+([1-9][0-9]{0,8})", str(value))
+        if not match:
+            self.fail(f"{value!r} is nothing to add; write +25 for 25 units more.", param, ctx)
+        return int(match[1])
+
+
+@click.group()
+def catalogue() -> None:
+    """Products and their stock."""
+
+
+@catalogue.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@on_stage
+def load(service: Service, file: Path) -> None:
+    """Put the products of FILE in the catalogue.
+
+    It is a JSON list of objects with productId, name, price, stock and, if you like, category.
+
+    Nothing is written unless all of it is valid. The stock of a product that is known stays what it is. Loading the
+    same file again changes nothing. The shop takes up a new price within a minute.
+    """
+    try:
+        products = read_products(file.read_bytes())
+    except BadCatalogue as refused:
+        for error in refused.errors[:_MOST_TOLD]:
+            output.hint(error)
+        raise click.ClickException(
+            f"{file} is refused, {output.counted(len(refused.errors), 'error')}: nothing was loaded."
+        ) from refused
+    table = service.settings.inventory_table
+    new = 0
+    with (
+        audited(service, "catalogue load") as record,
+        output.progress("Loading", len(products)) as step,
+    ):
+        for product in products:
+            with finishing():
+                new += put(clients.dynamodb(), table, product)
+                record.done.append(product.product_id)
+            step()
+    known = len(products) - new
+    output.say(f"{output.counted(len(products), 'product')} loaded: {new} new, {known} known, whose stock stays.")
+
+
+@catalogue.command()
+@click.argument("product", metavar="PRODUCT")
+@click.argument("units", type=Units())
+@on_stage
+def restock(service: Service, product: str, units: int) -> None:
+    """Add units to a product's stock, while orders go on taking of it: restock PROD-001 +25."""
+    with audited(service, "catalogue restock") as record, finishing():
+        try:
+            known = add_stock(clients.dynamodb(), service.settings.inventory_table, product, units)
+        except Unavailable as fault:
+            raise click.ClickException(
+                f"It is not known whether {output.counted(units, 'unit')} came in; look before you repeat it: {fault}."
+            ) from fault
+        if not known:
+            raise click.ClickException(f"There is no product {product[:64]!r} in the catalogue: nothing was added.")
+        record.told["units"] = f"+{units}"
+        record.done.append(product)
+    output.say(f"{output.counted(units, 'unit')} added to the stock of {product}.")

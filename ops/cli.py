@@ -1,0 +1,61 @@
+"""The root of the command line: its one option, and what becomes of errors."""
+
+import sys
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.repository import Rejected, Unavailable
+from chalicelib.settings import BadSetting
+from ops.catalogue import catalogue
+from ops.checking import stage
+from ops.dead_letters import dead_letters
+from ops.keys import keys
+from ops.orders import orders
+from ops.output import clean
+
+INTERRUPTED = 130
+
+
+class Root(click.Group):
+    """A group whose errors are one sentence on stderr and an exit status."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command and exit with its status."""
+        sys.exit(self._status(*args, **extra))
+
+    def _status(self, *args: Any, **extra: Any) -> int:
+        try:
+            super().main(*args, **{**extra, "standalone_mode": False})
+        except (click.Abort, KeyboardInterrupt):
+            return _told("Interrupted: what was not reported as done was not done.", INTERRUPTED)
+        except click.UsageError as fault:
+            where = fault.ctx.command_path if fault.ctx else extra.get("prog_name")
+            return _told(f"{fault.format_message()} ({where} --help says more.)", fault.exit_code)
+        except click.ClickException as fault:
+            return _told(fault.format_message(), fault.exit_code)
+        except BadSetting as fault:
+            return _told(f"This stage cannot be reached: {fault}.")
+        except Unavailable as fault:
+            return _told(f"AWS gave no answer that counts: {fault}.")
+        except Rejected as fault:
+            return _told(f"AWS refused: {fault}.")
+        except (BotoCoreError, ClientError) as fault:
+            return _told(f"AWS cannot be used: {fault}.")
+        return 0
+
+
+def _told(sentence: str, status: int = 1) -> int:
+    click.echo(clean(" ".join(sentence.split())).replace("..", "."), err=True)
+    return status
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--stage", envvar="STAGE", default="local", show_default=True, help="Which OrderOnce: local, dev, prod.")
+def ops(stage: str) -> None:
+    """Operate OrderOnce. What changes something leaves an audit line on stderr, and in OPS_AUDIT_LOG if that is set."""
+
+
+for group in (dead_letters, orders, keys, catalogue, stage):
+    ops.add_command(group)

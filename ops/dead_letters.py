@@ -1,0 +1,140 @@
+"""`dead-letters`: look at the messages that could not be handled, and send them again."""
+
+from itertools import islice
+
+import click
+
+from chalicelib import times
+from chalicelib.dead_letters import MOST_REPLAYED
+from chalicelib.exact_json import InvalidJson, loads
+from chalicelib.held import DeadLetter
+from chalicelib.service import Service
+from ops import letters, output
+from ops.audit import Record, audited
+from ops.interrupts import finishing
+from ops.keeping import export, purge
+from ops.letters import Wanted
+from ops.stages import on_stage
+
+_PEEK = 30
+_REPLAY = 120
+"""Seconds for which the others do not see what this command looks at."""
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Messages that could not be handled."""
+
+
+dead_letters.add_command(export)
+dead_letters.add_command(purge)
+
+
+@dead_letters.command("list")
+@letters.options
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@on_stage
+def list_(service: Service, wanted: Wanted, limit: int, as_json: bool) -> None:
+    """Show a sample of them, with the reason and how their orders stand now.
+
+    They are received and handed back at once: SQS cannot peek, and promises no order.
+    """
+    now = times.utc_now()
+    with service.dead_letters.holding(_PEEK) as held:
+        found = list(islice(letters.matching(held, wanted, now), limit))
+    if as_json:
+        orders = letters.orders_of(found, service.repository)
+        output.as_json([letters.document(letter, orders.get(letter.order_id)) for letter in found])
+    else:
+        letters.show(found, service.repository, now)
+        output.hint(f"{len(found)} shown of about {_depth(service)}.")
+
+
+@dead_letters.command()
+@click.argument("message_id", metavar="ID")
+@on_stage
+def show(service: Service, message_id: str) -> None:
+    """Show one of them with its body. ID is the message id, or the beginning of it."""
+    now = times.utc_now()
+    wanted = Wanted(ids=(message_id,))
+    with service.dead_letters.holding(_PEEK) as held:
+        letter = next(letters.matching(held, wanted, now), None)
+    if letter is None:
+        raise click.ClickException(_not_seen([message_id]))
+    letters.show([letter], service.repository, now)
+    output.say()
+    try:
+        print(output.pretty(loads(letter.body)))
+    except InvalidJson as fault:
+        output.hint(f"The body is no JSON that this service takes ({fault}); as it came:")
+        output.say(letter.body)
+
+
+@dead_letters.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@letters.options
+@click.option(
+    "--limit", type=click.IntRange(1), default=MOST_REPLAYED, show_default=True, help="Replay at most so many."
+)
+@click.option("--yes", is_flag=True, help="Really do it.")
+@on_stage
+def replay(service: Service, wanted: Wanted, limit: int, yes: bool) -> None:
+    """Send them to the order queue again. A dry run, unless --yes.
+
+    Always safe: each is sent before it is deleted here, and an order that is done already is found done.
+    """
+    replayed, refused = (_replayed if yes else _would_be_replayed)(service, wanted, limit)
+    seen = {wanted.named_by(letter) for letter in [*replayed, *refused]}
+    missing = [given for given in wanted.ids if given not in seen] if len(replayed) < limit else []
+    if yes:
+        output.say(f"{output.counted(len(replayed), 'message')} replayed.")
+    else:
+        output.say(f"Nothing was sent: with --yes, {output.counted(len(replayed), 'message')} would be replayed.")
+    if refused:
+        named = ", ".join(letter.message_id for letter in refused)
+        raise click.ClickException(f"The order queue refuses these as they are, and they stay here: {named}.")
+    if missing:
+        raise click.ClickException(_not_seen(missing))
+
+
+def _would_be_replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
+    now = times.utc_now()
+    with service.dead_letters.holding(_PEEK) as held:
+        found = list(islice(letters.matching(held, wanted, now), limit))
+    letters.show(found, service.repository, now)
+    return found, []
+
+
+def _replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
+    replayed: list[DeadLetter] = []
+    refused: list[DeadLetter] = []
+    total = min(limit, len(wanted.ids) or limit, _depth(service))
+    with (
+        audited(service, "dead-letters replay") as record,
+        service.dead_letters.holding(_REPLAY) as held,
+        output.progress("Replaying", total) as step,
+    ):
+        for letter in letters.matching(held, wanted, times.utc_now()):
+            with finishing():
+                sent = service.dead_letters.replay(held, letter)
+                (replayed if sent else refused).append(letter)
+                _note(record, letter, sent)
+            step()
+            if len(replayed) == limit:
+                break
+    return replayed, refused
+
+
+def _note(record: Record, letter: DeadLetter, sent: bool) -> None:
+    if sent:
+        record.done.append(letter.message_id)
+
+
+def _depth(service: Service) -> int:
+    depth = service.dead_letters.queue.depth()
+    return depth.waiting + depth.in_flight
+
+
+def _not_seen(ids: list[str]) -> str:
+    return f"Not seen among the dead letters just now: {', '.join(ids)}."

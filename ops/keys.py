@@ -1,0 +1,45 @@
+"""`keys`: what an idempotency key names."""
+
+import click
+
+from chalicelib.idempotency import InvalidKey, order_id_of_key, parse_key
+from chalicelib.service import Service
+from ops import output
+from ops.stages import on_stage
+
+
+@click.group()
+def keys() -> None:
+    """Idempotency keys."""
+
+
+@keys.command()
+@click.argument("customer")
+@click.argument("key")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@on_stage
+def explain(service: Service, customer: str, key: str, as_json: bool) -> None:
+    """Say which order a customer's key names, whether that order stands, and what it was made of."""
+    try:
+        parsed = parse_key(key)
+    except InvalidKey:
+        raise click.ClickException("A key is 1 to 255 visible ASCII characters, bare or quoted.") from None
+    order_id = order_id_of_key(customer, parsed)
+    order = service.repository.get(order_id)
+    if as_json:
+        stands = {"status": order.status.value, "fingerprint": order.fingerprint} if order else {}
+        output.as_json(
+            {"customerId": customer, "key": parsed, "orderId": order_id, "stands": order is not None, **stands}
+        )
+        return
+    if order is None:
+        fields = {"names": order_id, "stands": "no: the key is free"}
+    else:
+        fields = {
+            "names": order_id,
+            "stands": f"yes: {order.status}, placed {output.moment(order.created_at)}",
+            "asks for": ", ".join(f"{units} x {product_id}" for product_id, units in order.quantities.items()),
+            "total": output.money(order.total_amount, order.currency),
+            "fingerprint": order.fingerprint,
+        }
+    output.entry(f"{parsed} of {customer}", fields)

@@ -1,0 +1,171 @@
+"""`orders`: how orders stand, which are stuck, and giving one up."""
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from chalicelib import times
+from chalicelib.documents import order_document
+from chalicelib.operations import NoSuchOrder, NotPossible
+from chalicelib.order import Order, verbs_from
+from chalicelib.service import Service
+from chalicelib.validation import Invalid, details
+from ops import output
+from ops.audit import audited
+from ops.durations import Duration
+from ops.interrupts import finishing
+from ops.stages import on_stage
+from ops.stuck import stuck_orders, waits_for
+
+
+@click.group()
+def orders() -> None:
+    """Orders as they stand."""
+
+
+@orders.command()
+@click.argument("order_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@on_stage
+def show(service: Service, order_id: str, as_json: bool) -> None:
+    """Show an order with its history, what it has reserved, and what it waits for."""
+    order = service.repository.get(order_id)
+    if order is None:
+        raise click.ClickException(_absent(order_id))
+    if as_json:
+        output.as_json(_document(order))
+        return
+    output.entry(order.order_id, _fields(order))
+    output.say()
+    output.table(
+        ("product", "quantity", "unit price", "reserved"),
+        [
+            (
+                line.product_id,
+                str(line.quantity),
+                str(line.unit_price),
+                str((order.reserved or {}).get(line.product_id, 0)),
+            )
+            for line in order.items
+        ],
+    )
+    output.say()
+    rows = [(output.moment(entry.at), entry.status.value, entry.reason or "") for entry in order.history]
+    output.table(("at", "status", "reason"), rows)
+
+
+@orders.command("list")
+@click.argument("customer")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most so many.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@on_stage
+def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
+    """Show a customer's orders, newest first."""
+    found: list[Order] = []
+    start: tuple[str, str] | None = None
+    while len(found) < limit:
+        page = service.repository.of_customer(customer, min(100, limit - len(found)), start)
+        found += page.orders
+        start = page.following
+        if start is None:
+            break
+    if as_json:
+        output.as_json([order_document(order) for order in found])
+        return
+    rows = [
+        (o.order_id, o.status.value, output.money(o.total_amount, o.currency), output.moment(o.created_at)[:16])
+        for o in found
+    ]
+    output.table(("order", "status", "total", "created (UTC)"), rows)
+    output.hint(f"{output.counted(len(found), 'order')}{', and there are more.' if start else '.'}")
+
+
+@orders.command()
+@click.argument("order_id", metavar="ID")
+@click.option("--reason", help="Why; kept in the order's history.")
+@on_stage
+def cancel(service: Service, order_id: str, reason: str | None) -> None:
+    """Give an order up, as long as it is not shipped. Its stock is back at once, its money when the refund is through.
+
+    Cancelling it again changes nothing.
+    """
+    try:
+        details("cancel_request", {} if reason is None else {"reason": reason})
+    except Invalid as fault:
+        raise click.ClickException(f"The reason is refused: {fault.errors[0].detail}.") from fault
+    with audited(service, "orders cancel") as record, finishing():
+        outcome = service.operations.cancel(order_id, reason)
+        match outcome:
+            case NoSuchOrder():
+                raise click.ClickException(_absent(order_id))
+            case NotPossible(order):
+                possible = " or ".join(verbs_from(order.status)) or "nothing"
+                raise click.ClickException(f"The order is {order.status}; from there on: {possible}.")
+        record.done.append(order_id)
+        if reason:
+            record.told["reason"] = reason
+    output.say(f"The order {order_id} is cancelled; its refund: {outcome.order.refund}.")
+
+
+@orders.command()
+@click.option("--older-than", type=Duration(), default="1h", show_default=True, help="For how long: 30m, 2h, 3d.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@on_stage
+def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
+    """Show the orders with work left to which nothing has happened for a while, oldest first, and what they wait for.
+
+    Each is taken up again by itself, after 1, 2, 4 … minutes, then every six hours.
+    """
+    now = times.utc_now()
+    found = stuck_orders(service.repository, now, older_than)
+    if as_json:
+        output.as_json([_document(order) for order in found])
+        return
+    for order in found:
+        since = order.updated_at or order.created_at
+        taken_up = (
+            f"{output.counted(order.mark.tries, 'time')}, again at {output.moment(order.mark.due_at)}"
+            if order.mark
+            else ""
+        )
+        output.entry(
+            order.order_id,
+            {
+                "status": f"{order.status}, since {output.moment(since)}, {output.ago(now - since)} ago",
+                "waits for": waits_for(order) or "",
+                "taken up": taken_up,
+            },
+        )
+    output.hint(f"{output.counted(len(found), 'order')} stuck for more than {output.ago(older_than)}.")
+
+
+def _absent(order_id: str) -> str:
+    return f"There is no order {order_id[:64]!r}."
+
+
+def _fields(order: Order) -> dict[str, str]:
+    fields = {
+        "customer": order.customer_id,
+        "status": order.status.value,
+        "total": output.money(order.total_amount, order.currency),
+        "failure": order.failure_reason,
+        "payment": order.payment_id,
+        "refund": order.refund,
+        "correlation": order.correlation_id,
+        "fingerprint": order.fingerprint,
+        "waits for": waits_for(order),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _document(order: Order) -> dict[str, Any]:
+    extra = {
+        "fingerprint": order.fingerprint,
+        "correlationId": order.correlation_id,
+        "reserved": order.reserved,
+        "waitsFor": waits_for(order),
+        "takenUp": order.mark.tries if order.mark else None,
+        "takenUpNextAt": times.to_text(order.mark.due_at) if order.mark else None,
+    }
+    return order_document(order) | {name: value for name, value in extra.items() if value is not None}

@@ -1,0 +1,94 @@
+"""From the name of a stage to its service: settings of `.chalice/config.json`, on AWS or on this laptop."""
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from chalicelib import service, telemetry
+from chalicelib.service import Service
+
+CONFIG = Path(__file__).resolve().parent.parent / ".chalice" / "config.json"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def config(path: Path = CONFIG) -> Mapping[str, Any]:
+    """Chalice's configuration. Raises ClickException naming the file."""
+    try:
+        document: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as fault:
+        raise click.ClickException(f"{path} cannot be read: {fault}.") from fault
+    return document
+
+
+def settings_of(stage: str, given: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a stage; what is given already wins. Raises ClickException for a stage that nobody knows.
+
+    An environment that says that it is another stage's is refused: else `--stage prod` would work on the tables of dev.
+    """
+    if given.get("STAGE", stage) != stage:
+        raise click.ClickException(f"The environment is that of stage {given['STAGE']!r}, not of {stage!r}.")
+    known: Mapping[str, Any] = document.get("stages", {})
+    if stage not in known and "STAGE" not in given:
+        raise click.ClickException(f"There is no stage {stage!r} in config.json, only {', '.join(known)}.")
+    own = known.get(stage, {}).get("environment_variables", {})
+    quiet = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "text"}  # for the person at the keyboard
+    return {**document.get("environment_variables", {}), **own, **quiet, **given}
+
+
+@contextmanager
+def entered(stage: str) -> Iterator[Service]:
+    """The service of a stage. Its settings are this process's environment within, and no longer. Raises BadSetting."""
+    before = dict(os.environ)
+    settings = settings_of(stage, before, config())
+    try:
+        os.environ.update(settings)
+        service.reset()
+        with _logging_to_stderr(settings["LOG_LEVEL"]):
+            yield service.service()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        service.reset()
+
+
+@contextmanager
+def _logging_to_stderr(level: str) -> Iterator[None]:
+    """The service logs to stdout, as Lambda wants it; here that is where the answer goes."""
+    logger = logging.getLogger(telemetry.logger().name)
+    handlers = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
+    before = [handler.stream for handler in handlers], logger.level
+    try:
+        for handler in handlers:
+            handler.setStream(sys.stderr)
+        logger.setLevel(level)
+        yield
+    finally:
+        for handler, stream in zip(handlers, before[0], strict=True):
+            handler.setStream(stream)
+        logger.setLevel(before[1])
+
+
+def on_stage(command: Callable[Concatenate[Service, P], R]) -> Callable[P, R]:
+    """A command that is handed the service of the stage that `--stage` names."""
+
+    @functools.wraps(command)
+    def on_its_stage(*args: P.args, **options: P.kwargs) -> R:
+        with entered(stage_of(click.get_current_context())) as its_service:
+            return command(its_service, *args, **options)
+
+    return on_its_stage
+
+
+def stage_of(context: click.Context) -> str:
+    """What `--stage` says."""
+    return str(context.find_root().params["stage"])

@@ -1,0 +1,43 @@
+"""Orders with work left to which nothing happens."""
+
+from datetime import datetime, timedelta
+
+from chalicelib.changes import LONGEST_PUSH
+from chalicelib.order import Order, Refund, Status
+from chalicelib.repository import Repository
+
+
+def stuck_orders(repository: Repository, now: datetime, older_than: timedelta) -> list[Order]:
+    """Those that bear a mark, and have had their status for longer than this; longest first. Raises Unavailable.
+
+    When a mark is due says little: `recover` pushes it on with each attempt. So all marks are read, due or not.
+    """
+    marked = (
+        order
+        for order_ids in repository.overdue(now + LONGEST_PUSH + timedelta(hours=1))
+        for order in repository.get_all(order_ids)
+        if order.mark is not None
+    )
+    waiting = [order for order in marked if now - _since(order) > older_than]
+    return sorted(waiting, key=_since)
+
+
+def waits_for(order: Order) -> str | None:
+    """What is left to be done for an order; None: nothing."""
+    if order.mark is None:
+        return None
+    match order.status:
+        case Status.PENDING:
+            return "its stock to be reserved"
+        case Status.RESERVED:
+            return "the payment provider, then to be confirmed"
+        case Status.CANCELLED if order.refund is Refund.PENDING:
+            return "its refund, and its event to be published"
+        case Status.FAILED if order.reserved:
+            return "its payment to be closed, and its event to be published"
+        case _:
+            return "its events to be published"
+
+
+def _since(order: Order) -> datetime:
+    return order.updated_at or order.created_at

@@ -1,0 +1,66 @@
+"""What the template of resources says should be there, with a stage's name filled in."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+TEMPLATE = Path(__file__).resolve().parent.parent / ".chalice" / "resources.json"
+
+UNSAID = object()
+"""What depends on more than a stage's name and the defaults: not compared."""
+
+
+class Template:
+    """The resources of one stage."""
+
+    def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        declared: Mapping[str, Any] = document.get("Parameters", {})
+        defaults = {name: spec["Default"] for name, spec in declared.items() if "Default" in spec}
+        self._values = {**defaults, **parameters}
+        self._resources: Mapping[str, Any] = document["Resources"]
+
+    @classmethod
+    def read(cls, parameters: Mapping[str, Any], path: Path = TEMPLATE) -> "Template":
+        """Raises ClickException naming the file."""
+        try:
+            return cls(json.loads(path.read_text("utf-8")), parameters)
+        except (OSError, ValueError, KeyError) as fault:
+            raise click.ClickException(f"{path} cannot be read: {fault}.") from fault
+
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
+        """The properties of each resource of a type."""
+        found = (resource for resource in self._resources.values() if resource["Type"] == kind)
+        return [{name: self._said(value) for name, value in r.get("Properties", {}).items()} for r in found]
+
+    def _said(self, value: Any) -> Any:
+        match value:
+            case {"Ref": str(name)}:
+                return self._values.get(name, UNSAID)
+            case {"Fn::Sub": str(text)}:
+                return self._substituted(text)
+            case {"Fn::GetAtt": [str(name), "Arn"]}:
+                return self._name_of(name)
+            case dict():
+                said = {name: self._said(each) for name, each in value.items()}
+                unsaid = UNSAID in said.values() or any(name.startswith("Fn::") for name in said)
+                return UNSAID if unsaid else said
+            case list():
+                all_said = [self._said(each) for each in value]
+                return UNSAID if UNSAID in all_said else all_said
+        return value
+
+    def _substituted(self, text: str) -> Any:
+        names = set(re.findall(r"\$\{([^!}]+)\}", text))
+        if not names <= self._values.keys():
+            return UNSAID
+        return re.sub(r"\$\{([^!}]+)\}", lambda found: str(self._values[found[1]]), text)
+
+    def _name_of(self, logical_id: str) -> Any:
+        """The name of a resource, in the place of its ARN: the rest of that is the account's and the region's."""
+        properties = self._resources.get(logical_id, {}).get("Properties", {})
+        names = [value for name, value in properties.items() if name.endswith("Name")]
+        return self._said(names[0]) if names else UNSAID

@@ -1,0 +1,73 @@
+"""The command line in this process, on a shop of the test's own."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+
+from chalicelib import exact_json, telemetry
+from ops.cli import ops
+from tests.support.aws_calls import AwsCalls
+from tests.support.events import Clock
+from tests.support.shop import Shop, opened
+from tests.support.stage import Stage
+
+
+class Operator:
+    """Types commands. `calls` sees what they ask of AWS, and can spoil it."""
+
+    def __init__(self, calls: AwsCalls) -> None:
+        self.calls = calls
+
+    def __call__(self, *words: str, typed: str | None = None) -> Result:
+        """What comes of a command; `typed` is what is put in."""
+        make = boto3.client
+
+        def watched(*args: Any, **options: Any) -> Any:
+            client = make(*args, **options)
+            self.calls.watch(client)
+            return client
+
+        telemetry.logger()  # made before the streams are the runner's
+        with patch.object(boto3, "client", watched):
+            return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
+
+    def does(self, *words: str, typed: str | None = None) -> str:
+        """What a command answers that succeeds."""
+        result = self(*words, typed=typed)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def json(self, *words: str) -> Any:
+        """The same as a document; amounts are Decimals."""
+        return exact_json.loads(self.does(*words, "--json"))
+
+    def refused(self, *words: str, status: int = 1, typed: str | None = None) -> str:
+        """The one sentence of a command that does not succeed."""
+        result = self(*words, typed=typed)
+        assert result.exit_code == status, result.output
+        sentences = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+        assert sentences, result.output
+        return sentences[-1]
+
+
+@pytest.fixture
+def shop(aws: Stage, clock: Clock) -> Iterator[Shop]:
+    own = AwsCalls()
+    with opened(aws, own, clock) as shop:
+        yield shop
+    own.unwatch()
+
+
+@pytest.fixture
+def operator(shop: Shop, aws_calls: AwsCalls) -> Operator:
+    return Operator(aws_calls)
+
+
+def audit_of(result: Result) -> list[dict[str, Any]]:
+    """The audit lines among what was told."""
+    lines: Sequence[str] = result.stderr.splitlines()
+    return [exact_json.loads(line) for line in lines if line.startswith('{"audit"')]

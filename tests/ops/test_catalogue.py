@@ -1,0 +1,192 @@
+"""`catalogue load` and `restock`."""
+
+import os
+import signal
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import exact_json
+from ops.products import BadCatalogue, read_products
+from tests.ops.conftest import Operator, audit_of
+from tests.support.shop import Shop
+from tests.support.template import ROOT
+
+LAMP = {"productId": "LAMP", "name": "Lamp", "price": Decimal("12.50"), "stock": 7}
+
+
+def a_file(folder: Path, *rows: Any) -> str:
+    path = folder / "catalogue.json"
+    path.write_text(exact_json.dumps(rows), "utf-8")
+    return str(path)
+
+
+def row(shop: Shop, product: str) -> dict[str, Any]:
+    (item,) = (item for item in shop.stage.items("INVENTORY_TABLE") if item["productId"] == product)
+    return item
+
+
+# --- load ---
+
+
+def test_a_new_product_is_on_sale(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    result = operator("catalogue", "load", a_file(tmp_path, LAMP))
+    assert result.stdout == "1 product loaded: 1 new, 0 known, whose stock stays.\n"
+    assert (audit_of(result)[0]["audit"], audit_of(result)[0]["ids"]) == ("catalogue load", ["LAMP"])
+    assert row(shop, "LAMP") == LAMP
+    order = {"customerId": "C", "items": [{"productId": "LAMP", "quantity": 2}], "totalAmount": Decimal("25.00")}
+    order_id = shop.place(order, key="k").order_id
+    shop.run_queue()
+    assert (shop.stored(order_id)["status"], shop.stock("LAMP")) == ("CONFIRMED", 5)
+
+
+def test_the_stock_of_a_known_product_is_left_alone(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    shop.place(key="k1")
+    shop.run_queue()
+    mouse = {"productId": "PROD-001", "name": "Mouse, better", "price": Decimal("31.00"), "stock": 9999}
+    told = operator.does("catalogue", "load", a_file(tmp_path, mouse))
+    assert told == "1 product loaded: 0 new, 1 known, whose stock stays.\n"
+    assert row(shop, "PROD-001") == {**mouse, "stock": 499}
+
+
+def test_stock_that_a_product_given_up_got_back_is_left_alone(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    shop.set_product("LAMP", stock=3)
+    operator.does("catalogue", "load", a_file(tmp_path, LAMP))
+    assert row(shop, "LAMP") == {**LAMP, "stock": 3}
+
+
+def test_the_sample_catalogue_can_be_loaded_any_number_of_times(operator: Operator, shop: Shop) -> None:
+    for _ in range(2):
+        operator.does("catalogue", "load", str(ROOT / "local" / "catalogue.json"))
+    assert row(shop, "PROD-001")["price"] == Decimal("29.99")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"price": 29.995}, "row 2 (LAMP): price must be an amount of at most two decimals"),
+        ({"price": -1}, "row 2 (LAMP): price must be at least 0"),
+        ({"price": "12.50"}, "row 2 (LAMP): price must be a number"),
+        ({"stock": -1}, "row 2 (LAMP): stock must be at least 0"),
+        ({"stock": 1.5}, "row 2 (LAMP): stock must be a whole number"),
+        ({"stock": True}, "row 2 (LAMP): stock must be a whole number"),
+        ({"name": ""}, "row 2 (LAMP): name must not be empty"),
+        ({"colour": "red"}, "row 2 (LAMP): colour is not a known field"),
+        ({"productId": "a/b"}, "row 2 (a/b): productId must be made of visible characters, without / and %"),
+        ({"productId": 3}, "row 2: productId must be a text"),
+        ({"name": None}, "row 2 (LAMP): name must be a text"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_of_that_row(
+    operator: Operator, shop: Shop, tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    before = shop.stage.items("INVENTORY_TABLE")
+    good = {**LAMP, "productId": "GOOD"}
+    path = tmp_path / "catalogue.json"
+    path.write_text(exact_json.dumps([good, {**LAMP, **_exact(fields)}]), "utf-8")
+    result = operator("catalogue", "load", str(path))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [told, f"{path} is refused, 1 error: nothing was loaded."]
+    assert shop.stage.items("INVENTORY_TABLE") == before
+
+
+def _exact(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: Decimal(str(value)) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+def test_everything_that_is_wrong_is_said_at_once(operator: Operator, tmp_path: Path) -> None:
+    result = operator("catalogue", "load", a_file(tmp_path, {}, "x", {**LAMP, "stock": -1}))
+    assert "row 1: productId is required" in result.stderr
+    assert "row 2: must be an object" in result.stderr
+    assert "row 3 (LAMP): stock must be at least 0" in result.stderr
+    assert "6 errors" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("{}", "must be a JSON list"),
+        ("[]", "not an empty one"),
+        ('[{"price": NaN}]', "NaN is no JSON number"),
+        ('[{"price": 1, "price": 2}]', "names a member twice"),
+    ],
+)
+def test_what_is_no_catalogue_is_refused(text: str, told: str) -> None:
+    with pytest.raises(BadCatalogue, match=told):
+        read_products(text)
+
+
+def test_a_product_that_stands_twice_is_refused() -> None:
+    with pytest.raises(BadCatalogue, match=r"row 3 \(LAMP\): the product stands in row 1 already"):
+        read_products(exact_json.dumps([LAMP, {**LAMP, "productId": "L2"}, LAMP]))
+
+
+def test_a_file_that_is_not_there_is_one_sentence(operator: Operator) -> None:
+    assert "does not exist" in operator.refused("catalogue", "load", "no.json", status=2)
+
+
+def test_ctrl_c_while_it_loads_leaves_whole_products(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    rows = [{**LAMP, "productId": f"L{n}"} for n in range(5)]
+    operator.calls.meanwhile(lambda: os.kill(os.getpid(), signal.SIGINT), "UpdateItem", nth=2, after=True)
+    result = operator("catalogue", "load", a_file(tmp_path, *rows))
+    assert (result.exit_code, audit_of(result)[0]["ids"]) == (130, ["L0", "L1"])
+    loaded = {item["productId"] for item in shop.stage.items("INVENTORY_TABLE")}
+    assert {product for product in loaded if product.startswith("L")} == {"L0", "L1"}
+
+
+# --- restock ---
+
+
+def test_units_are_added(operator: Operator, shop: Shop) -> None:
+    result = operator("catalogue", "restock", "PROD-001", "+25")
+    assert result.stdout == "25 units added to the stock of PROD-001.\n"
+    (line,) = audit_of(result)
+    assert (line["audit"], line["ids"], line["units"]) == ("catalogue restock", ["PROD-001"], "+25")
+    assert shop.stock() == 525
+
+
+def test_an_order_that_comes_between_keeps_its_units(operator: Operator, shop: Shop) -> None:
+    shop.place(key="k1")
+    operator.calls.meanwhile(shop.run_queue, "TransactWriteItems")
+    operator.does("catalogue", "restock", "PROD-001", "+25")
+    assert shop.stock() == 524
+
+
+@pytest.mark.parametrize("product", ["NOPE", "GIVEN-UP"])
+def test_a_product_that_is_not_in_the_catalogue_is_refused(operator: Operator, shop: Shop, product: str) -> None:
+    shop.set_product("GIVEN-UP", stock=3)
+    before = shop.stage.items("INVENTORY_TABLE")
+    result = operator("catalogue", "restock", product, "+1")
+    assert (result.exit_code, audit_of(result)) == (1, [])
+    assert f"There is no product '{product}' in the catalogue: nothing was added." in result.stderr
+    assert shop.stage.items("INVENTORY_TABLE") == before
+
+
+@pytest.mark.parametrize("units", ["25", "+0", "+-5", "+1.5", "many", "+9999999999"])
+def test_only_an_addition_is_taken(operator: Operator, shop: Shop, units: str) -> None:
+    assert "write +25 for 25 units more" in operator.refused("catalogue", "restock", "PROD-001", units, status=2)
+    assert shop.stock() == 500
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_token(operator: Operator) -> None:
+    tokens = []
+
+    def note(call: Any) -> bool:
+        tokens.append(call.params["ClientRequestToken"])
+        return False
+
+    operator.calls.refuse("Never", "TransactWriteItems", when=note)
+    operator.calls.drop_request("TransactWriteItems", attempts=2)
+    operator.does("catalogue", "restock", "PROD-001", "+1")
+    (call,) = operator.calls.of("TransactWriteItems")
+    assert (call.attempts, len(set(tokens))) == (3, 1)
+
+
+def test_where_no_answer_comes_nobody_claims_to_know(operator: Operator) -> None:
+    operator.calls.drop_request("TransactWriteItems", attempts=None)
+    told = operator.refused("catalogue", "restock", "PROD-001", "+1")
+    assert told.startswith("It is not known whether 1 unit came in; look before you repeat it")

@@ -1,0 +1,239 @@
+"""What holds for every command: where it works, how it fails, how it looks, and what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from chalicelib import telemetry
+from ops import output
+from ops.cli import ops
+from ops.interrupts import finishing
+from ops.stages import entered, settings_of
+from tests.ops.conftest import Operator
+from tests.support.shop import Shop
+from tests.support.template import ROOT
+
+CONFIG = {
+    "environment_variables": {"EVERYWHERE": "yes"},
+    "stages": {"dev": {"environment_variables": {"STAGE": "dev", "ORDERS_TABLE": "orders-dev"}}, "local": {}},
+}
+
+
+def commands() -> list[list[str]]:
+    """The words of each command."""
+    return [
+        [name, each]
+        for name, group in ops.commands.items()
+        if isinstance(group, click.Group)
+        for each in group.commands
+    ]
+
+
+# --- where it works ---
+
+
+def test_the_settings_are_the_stages_and_what_is_given_wins() -> None:
+    settings = settings_of("dev", {"ORDERS_TABLE": "mine", "HOME": "/h"}, CONFIG)
+    assert settings["ORDERS_TABLE"] == "mine"
+    assert (settings["STAGE"], settings["EVERYWHERE"], settings["HOME"]) == ("dev", "yes", "/h")
+    assert settings["LOG_LEVEL"] == "WARNING"
+
+
+def test_an_environment_of_another_stage_is_refused() -> None:
+    with pytest.raises(click.ClickException, match="that of stage 'dev', not of 'local'"):
+        settings_of("local", {"STAGE": "dev"}, CONFIG)
+
+
+def test_a_stage_that_nobody_knows_is_refused_by_name() -> None:
+    with pytest.raises(click.ClickException, match=r"no stage 'prd' in config\.json, only dev, local"):
+        settings_of("prd", {}, CONFIG)
+
+
+def test_the_local_stage_leads_to_the_laptop_with_keys_that_open_nothing() -> None:
+    result = json.loads((ROOT / ".chalice" / "config.json").read_text("utf-8"))
+    settings = settings_of("local", {}, result)
+    assert settings["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert (settings["AWS_ACCESS_KEY_ID"], settings["AWS_SECRET_ACCESS_KEY"]) == ("local", "local")
+
+
+def test_nothing_of_a_stage_is_left_behind(shop: Shop) -> None:
+    before, level = dict(os.environ), telemetry.logger().log_level
+    with entered("test") as service:
+        assert service.settings.orders_table == shop.stage["ORDERS_TABLE"]
+        assert os.environ["LOG_LEVEL"] == "INFO"
+    assert (dict(os.environ), telemetry.logger().log_level) == (before, level)
+
+
+def test_what_the_service_logs_is_no_part_of_the_answer(operator: Operator, shop: Shop) -> None:
+    shop.produce("poison")
+    shop.run_queue()
+    assert operator("dead-letters", "replay", "--yes").stdout == "1 message replayed.\n"
+
+
+# --- how it fails ---
+
+
+def test_a_missing_setting_is_one_sentence(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORDERS_TABLE")
+    told = operator.refused("orders", "stuck")
+    assert told == "This stage cannot be reached: the setting ORDERS_TABLE is missing."
+
+
+def test_an_aws_that_is_down_is_one_sentence(operator: Operator) -> None:
+    operator.calls.drop_request(times=None, attempts=None)
+    assert operator.refused("orders", "stuck").startswith("AWS gave no answer that counts: Could not connect")
+
+
+def test_what_may_not_be_done_is_one_sentence(operator: Operator) -> None:
+    operator.calls.refuse("AccessDeniedException", "Query")
+    assert operator.refused("orders", "list", "CUST-1") == "AWS refused: Query: AccessDeniedException."
+
+
+@pytest.mark.parametrize(
+    "words", [["orders", "show"], ["orders", "shwo", "x"], ["dead-letters", "list", "--older-than", "soon"], ["x"]]
+)
+def test_a_misspelt_command_is_one_sentence_and_status_2(operator: Operator, words: list[str]) -> None:
+    result = operator(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "--help says more" in result.stderr
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_explains_itself_within_eighty_columns(words: list[str]) -> None:
+    result = CliRunner().invoke(ops, [*words, "--help"])
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+# --- Ctrl-C ---
+
+
+def test_what_must_be_finished_is_finished_and_then_the_ctrl_c_is_heard() -> None:
+    done = []
+
+    def step() -> None:
+        with finishing():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("step")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert done == ["step"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_fault_is_not_hidden_by_a_ctrl_c() -> None:
+    def step() -> None:
+        with finishing():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        step()
+
+
+def test_finishing_does_no_harm_on_another_thread() -> None:
+    done = []
+
+    def work() -> None:
+        with finishing():
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+# --- the audit log ---
+
+
+def test_the_audit_log_is_appended_to(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "audit.log"
+    monkeypatch.setenv("OPS_AUDIT_LOG", str(log))
+    for _ in range(2):
+        operator.does("catalogue", "restock", "PROD-001", "+1")
+    operator.does("orders", "stuck")
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert [line["audit"] for line in lines] == ["catalogue restock"] * 2
+
+
+# --- how it looks ---
+
+
+class Terminal:
+    """What a person sees."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def at_a_terminal() -> Iterator[Terminal]:
+    with pytest.MonkeyPatch.context() as patch:
+        terminal = Terminal()
+        patch.setattr(sys, "stdout", terminal)
+        patch.setenv("COLUMNS", "80")
+        yield terminal
+
+
+def test_a_pipe_gets_whole_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("id", "why"), [("x" * 60, "y" * 60), ("z", "")])
+    output.entry("head", {"name": "v" * 200})
+    assert capsys.readouterr().out.splitlines() == [
+        "id".ljust(60) + "  why",
+        "x" * 60 + "  " + "y" * 60,
+        "z",
+        "head",
+        "  name  " + "v" * 200,
+    ]
+
+
+def test_a_terminal_of_eighty_columns_is_enough() -> None:
+    with at_a_terminal() as terminal:
+        output.table(("id", "why"), [("x" * 60, "y" * 60)])
+        output.entry("head", {"name": "v" * 200, "longer": "[red]w"})
+    seen = re.sub(r"\x1b\[[0-9;]*m", "", terminal.text)
+    assert max(map(len, seen.splitlines())) <= 80
+    assert terminal.text.count("v") == 200
+    assert "[red]w" in terminal.text
+
+
+def test_what_could_steer_a_terminal_is_made_visible() -> None:
+    with at_a_terminal() as terminal:
+        output.say("a\x1b[2Jb\rc\u202ed")
+        output.table(("x",), [("\x1b]0;title\x07",)])
+    assert "a\\x1b[2Jb\\rc\\u202ed" in terminal.text
+    assert "\x07" not in terminal.text
+
+
+# --- the page ---
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_is_on_the_operators_page(words: list[str]) -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    assert f"$ ops {' '.join(words)}" in page

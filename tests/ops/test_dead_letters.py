@@ -1,0 +1,223 @@
+"""`dead-letters list`, `show` and `replay`."""
+
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib import exact_json
+from chalicelib.held import UNKNOWN_REASON, DeadLetter
+from tests.ops.conftest import Operator, audit_of
+from tests.support.shop import Shop
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=3)
+
+
+def bury(shop: Shop, order_id: str, reason: str = "not known", sent_at: datetime | None = None, **fields: Any) -> None:
+    body = exact_json.dumps(shop.event(order_id, **fields))
+    sent = str(int((sent_at or datetime.now(UTC)).timestamp() * 1000))
+    shop.service.dead_letters.keep(body, f"of-{order_id}", 6, sent, reason)
+
+
+def seen(shop: Shop) -> dict[str, DeadLetter]:
+    """What anybody can see just now, by order id."""
+    with shop.service.dead_letters.holding(30) as held:
+        return {letter.order_id: letter for letter in held.letters(100)}
+
+
+# --- list ---
+
+
+def test_the_list_says_why_when_and_how_the_order_stands(operator: Operator, shop: Shop) -> None:
+    shop.produce(shop.event("o1"))
+    shop.run_queue()
+    bury(shop, "o1", "another order of this id stands", LONG_AGO)
+    shop.produce("poison")
+    shop.run_queue()
+    told = operator.does("dead-letters", "list")
+    first, second = told.split(seen(shop)["o1"].message_id)[1].splitlines()[1:3]
+    assert (first, second) == ("  order   o1 (CONFIRMED)", "  reason  another order of this id stands")
+    assert "3 days ago; 6 receives" in told
+    assert "none is named" in told
+
+
+def test_the_list_leaves_everything_where_it_was(operator: Operator, shop: Shop) -> None:
+    for n in range(12):
+        bury(shop, f"o{n}")
+    for _ in range(2):
+        assert len(operator.json("dead-letters", "list")) == 12
+    assert len(seen(shop)) == 12
+
+
+def test_the_list_for_programs(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1", "why", LONG_AGO)
+    (entry,) = operator.json("dead-letters", "list")
+    assert entry.pop("messageId") == seen(shop)["o1"].message_id
+    assert datetime.fromisoformat(entry.pop("firstSentAt")) - LONG_AGO < timedelta(seconds=1)
+    assert entry == {"orderId": "o1", "orderStatus": None, "reason": "why", "receives": 6}
+
+
+def test_what_sqs_redrove_is_listed_with_the_reason_that_there_is_none(operator: Operator, shop: Shop) -> None:
+    shop.produce(shop.event("o1"))
+    for _ in range(7):
+        shop.receive()
+        shop.come_again()
+    (entry,) = operator.json("dead-letters", "list")
+    assert (entry["orderId"], entry["reason"]) == ("o1", UNKNOWN_REASON)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--reason", "CONFLICT"], {"o1"}),
+        (["--order", "o2"], {"o2"}),
+        (["--older-than", "2d"], {"o2"}),
+        (["--older-than", "4d"], set()),
+        (["--reason", "known", "--order", "o1"], set()),
+    ],
+)
+def test_the_list_is_filtered(operator: Operator, shop: Shop, options: list[str], found: set[str]) -> None:
+    bury(shop, "o1", "a conflict past the retries")
+    bury(shop, "o2", "not known", LONG_AGO)
+    assert {entry["orderId"] for entry in operator.json("dead-letters", "list", *options)} == found
+
+
+def test_the_list_has_an_end(operator: Operator, shop: Shop) -> None:
+    for n in range(5):
+        bury(shop, f"o{n}")
+    result = operator("dead-letters", "list", "--limit", "2")
+    assert result.stdout.count("reason") == 2
+    assert "2 shown of about 5." in result.stderr
+    assert len(seen(shop)) == 5
+
+
+def test_nobody_writes_on_the_operators_terminal(operator: Operator, shop: Shop) -> None:
+    shop.produce('\x1b[2J{"orderId": "[red]o1[/red]"}', '{"orderId": "[bold]\\u001b[2J"}')
+    shop.run_queue()
+    told = operator.does("dead-letters", "list")
+    assert "\x1b" not in told
+    assert "[bold]?[2J" in told
+    poison = seen(shop)[""]
+    assert "\x1b" not in operator.does("dead-letters", "show", poison.message_id)
+
+
+# --- show ---
+
+
+def test_one_is_shown_with_its_body_to_the_last_digit(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1")
+    letter = seen(shop)["o1"]
+    told = operator.does("dead-letters", "show", letter.message_id[:8])
+    assert f"{letter.message_id}\n  order   o1" in told
+    assert '  "totalAmount": 29.99' in told
+    assert exact_json.loads(told[told.index("\n{") :]) == exact_json.loads(letter.body)
+    assert "o1" in seen(shop)
+
+
+def test_a_body_that_is_no_json_is_shown_as_it_came(operator: Operator, shop: Shop) -> None:
+    shop.produce('{"amount": NaN}\nsecond line')
+    shop.run_queue()
+    result = operator("dead-letters", "show", seen(shop)[""].message_id)
+    assert result.stdout.endswith('\n{"amount": NaN}\nsecond line\n')
+    assert "no JSON" in result.stderr
+
+
+def test_one_that_is_not_there_is_one_sentence(operator: Operator) -> None:
+    assert operator.refused("dead-letters", "show", "gone") == "Not seen among the dead letters just now: gone."
+
+
+# --- replay ---
+
+
+def test_a_replay_is_a_dry_run_unless_somebody_says_yes(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1")
+    result = operator("dead-letters", "replay")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("Nothing was sent: with --yes, 1 message would be replayed.\n")
+    assert (set(seen(shop)), shop.messages(), audit_of(result)) == ({"o1"}, [], [])
+
+
+def test_what_is_replayed_is_fulfilled(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1")
+    bury(shop, "o2")
+    message_ids = {letter.message_id for letter in seen(shop).values()}
+    result = operator("dead-letters", "replay", "--yes")
+    assert result.stdout == "2 messages replayed.\n"
+    (line,) = audit_of(result)
+    assert set(line["ids"]) == message_ids
+    assert (line["audit"], line["stage"], line["count"]) == ("dead-letters replay", "test", 2)
+    assert line["who"]
+    shop.run_queue()
+    assert (shop.statuses(), seen(shop)) == ({"CONFIRMED": 2}, {})
+
+
+def test_the_ones_that_are_named_are_replayed(operator: Operator, shop: Shop) -> None:
+    for n in range(15):
+        bury(shop, f"o{n}")
+    letters = seen(shop)
+    named = [letters["o3"].message_id, letters["o12"].message_id[:9]]
+    operator.does("dead-letters", "replay", "--yes", *named)
+    shop.run_queue()
+    assert {order["orderId"] for order in shop.orders()} == {"o3", "o12"}
+    assert len(seen(shop)) == 13
+
+
+def test_one_that_is_named_and_not_there_is_told(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1")
+    message_id = seen(shop)["o1"].message_id
+    assert "just now: gone." in operator.refused("dead-letters", "replay", "--yes", message_id, "gone")
+    assert len(shop.messages()) == 1
+
+
+def test_no_more_than_the_limit_are_replayed(operator: Operator, shop: Shop) -> None:
+    for n in range(5):
+        bury(shop, f"o{n}")
+    assert operator.does("dead-letters", "replay", "--yes", "--limit", "2") == "2 messages replayed.\n"
+    assert (len(seen(shop)), len(shop.messages())) == (3, 2)
+
+
+def test_the_ones_that_a_filter_names_are_replayed(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1", "a conflict past the retries")
+    bury(shop, "o2")
+    operator.does("dead-letters", "replay", "--yes", "--reason", "conflict")
+    assert set(seen(shop)) == {"o2"}
+
+
+def test_one_that_the_queue_refuses_stays_and_is_told(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1")
+    bury(shop, "o2")
+    operator.calls.refuse("InvalidMessageContents", "SendMessage", when=lambda call: '"o1"' in str(call.params))
+    letter = seen(shop)["o1"]
+    assert letter.message_id in operator.refused("dead-letters", "replay", "--yes")
+    assert (set(seen(shop)), len(shop.messages())) == ({"o1"}, 1)
+
+
+# --- interrupted ---
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_in_the_middle_of_a_replay_finishes_the_one_in_hand(operator: Operator, shop: Shop) -> None:
+    for n in range(5):
+        bury(shop, f"o{n}")
+    operator.calls.meanwhile(ctrl_c, "SendMessage", nth=2, after=True)
+    result = operator("dead-letters", "replay", "--yes")
+    assert result.exit_code == 130
+    assert audit_of(result)[0]["count"] == 2
+    sent = {exact_json.loads(message["Body"])["orderId"] for message in shop.messages()}
+    assert len(sent) == 2
+    assert set(seen(shop)) == {"o0", "o1", "o2", "o3", "o4"} - sent
+
+
+def test_ctrl_c_in_the_middle_of_a_look_hands_everything_back(operator: Operator, shop: Shop) -> None:
+    for n in range(15):
+        bury(shop, f"o{n}")
+    operator.calls.meanwhile(ctrl_c, "ReceiveMessage", nth=2)
+    result = operator("dead-letters", "list")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "Traceback" not in result.stderr
+    assert len(seen(shop)) == 15

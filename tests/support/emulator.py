@@ -1,0 +1,198 @@
+"""ministack, an emulator of AWS that takes a real `chalice deploy` and runs what was deployed.
+
+It lives in a virtual environment of its own, `.cache/emulator/`, made once from tests/deploy/requirements.txt: its
+Python is also the runtime of the Lambda functions, so what is not in the deployed package must be there. The server
+listens on 127.0.0.1 alone, keeps all in memory, and dies with the process that started it, however that ends.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.template import ROOT
+
+REQUIREMENTS = ROOT / "tests" / "deploy" / "requirements.txt"
+CACHE = ROOT / ".cache" / "emulator"
+START_SECONDS = 60
+ACCOUNT = "000000000000"
+"""The account of everything in the emulator (its own default)."""
+
+_CERTIFICATE = Path("ministack-tls") / "server.crt"
+"""Where it puts the certificate that it makes for itself, in its temporary folder."""
+
+# The keeper stands between the tests and a server. It ends the server and whatever that has started (one process
+# group) when its own standard input closes, which the system does for it even when the tests are killed.
+_KEEPER = """
+import os, signal, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+def end():
+    try:
+        os.killpg(server.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+def wait_for_the_tests_to_end():
+    sys.stdin.buffer.read()
+    end()
+threading.Thread(target=wait_for_the_tests_to_end, daemon=True).start()
+server.wait()
+end()
+"""
+
+
+class Unavailable(Exception):
+    """The emulator cannot run on this machine; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """An emulator that answers at `endpoint`; what it says of itself goes to the file `log`."""
+
+    endpoint: str
+    log: Path
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The way to it, as environment variables: as the root of its account."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_CA_BUNDLE": str(self.log.parent / _CERTIFICATE),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+    def last_words(self, lines: int = 40) -> str:
+        """The end of what it, and the functions in it, have said."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+
+@contextmanager
+def running() -> Iterator[Emulator]:
+    """An emulator of one's own, empty. Raises Unavailable where it cannot be installed, and RuntimeError with its
+    last words where it does not start."""
+    if shutil.which("openssl") is None:
+        raise Unavailable("The emulator makes its certificate by openssl, and there is no `openssl` on this machine")
+    python = _python()
+    for attempt in (1, 2, 3):
+        with tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True) as folder:
+            port = free_port()
+            emulator = Emulator(f"https://127.0.0.1:{port}", Path(folder) / "log")
+            environment = _environment(port, Path(folder))
+            with kept([str(python), "-m", "ministack"], Path(folder), environment, emulator.log) as server:
+                if _answers(server, port):
+                    yield emulator
+                    return
+            said = emulator.last_words()
+        # Between choosing a port and opening it another process may have taken it.
+        if "already in use" not in said or attempt == 3:
+            raise RuntimeError(f"The emulator did not start on port {port}. Its last words:\n{said}")
+
+
+def version() -> str:
+    """What tells one environment from another: what is installed in it, and in which Python."""
+    return hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
+
+
+def _python() -> Path:
+    """The Python of the emulator's environment. The first process to ask makes it while others wait."""
+    folder = CACHE / version()
+    complete, python = folder / "complete", folder / "bin" / "python"
+    if complete.exists():
+        return python
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", str(folder))
+            _run(
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--no-input",
+                "-r",
+                str(REQUIREMENTS),
+            )
+            complete.touch()  # last: what was interrupted is made anew
+    return python
+
+
+def _run(*command: str) -> None:
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise Unavailable(f"The emulator could not be installed:\n{(ran.stdout + ran.stderr)[-2000:]}")
+
+
+@contextmanager
+def kept(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a process of its own, which ends with this context, or with this process if that is killed."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-c", _KEEPER, *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,  # Ctrl-C is for the tests, which still need the server while they clean up
+            env=environment,
+        )
+    try:
+        yield server
+    finally:
+        server.communicate(timeout=30)  # closes standard input, which is the keeper's sign
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on this port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _environment(port: int, folder: Path) -> dict[str, str]:
+    """Its settings, and nothing of this process's own: the functions that run in it inherit them."""
+    kept_names = ("PATH", "HOME", "LANG", "LC_ALL")
+    return {name: value for name, value in os.environ.items() if name in kept_names} | {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",  # it would open a port on all interfaces
+        "AUTH": "true",  # policies are enforced, those of queues that want TLS included
+        "USE_SSL": "1",
+        "AWS_CA_BUNDLE": str(folder / _CERTIFICATE),
+        "STATE_DIR": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the port is open; False when the server ended or took too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        if listens(port):
+            return server.poll() is None
+        time.sleep(0.05)
+    return False
