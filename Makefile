@@ -20,6 +20,7 @@ help:
 	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make lint    ruff and mypy, as strict as they go'
+	@echo 'make diagram draw docs/state_diagram.md anew'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -84,6 +85,11 @@ destroy: $(STAMP)
 	@exec $(VENV)/bin/python -m deploy destroy --stage '$(STAGE)'
 
 needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
+
+# The page is made from the table of transitions; a test fails when it is stale.
+.PHONY: diagram
+diagram: $(STAMP)
+	$(VENV)/bin/python -m docs.state_diagram
 
 .PHONY: clean
 clean:

@@ -121,7 +121,7 @@ def _moved(order_id: str, outcome: Outcome) -> Order:
         case NotPossible(order):
             possible = [verb for verb in verbs_from(order.status) if verb in _ASKED_FOR]
             detail = f"The order is {order.status}; from there on: {', '.join(possible) or 'nothing'}."
-            extra = {"status": order.status.value, "possible": possible}
+            extra = {"orderStatus": order.status.value, "possible": possible}
             raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
         case reached:
             return reached.order

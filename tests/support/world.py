@@ -1,0 +1,317 @@
+"""A world in which everything happens at once: processes that die between any two calls, messages that come twice,
+an event bus that drops entries, a provider that times out, and a clock that runs fast.
+
+The tables are DynamoDB Local's. Queue and bus are small fakes here, since their visibility timeouts, redeliveries and
+failures are to follow the fast clock and the seed.
+"""
+
+import json
+import random
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from chalicelib import times
+from chalicelib.consumer import MessagesLeft
+from chalicelib.service import Service, compose
+from chalicelib.settings import settings_of
+from chalicelib.settlement import NO_DEADLINE
+from chalicelib.simulated_payments import SimulatedPayments, TimesOut
+from tests.support.aws_calls import Killed
+from tests.support.stage import Stage
+from tests.support.till import NOW
+
+VISIBILITY = timedelta(seconds=60)
+MAX_RECEIVES = 6
+
+
+class FastClock:
+    """Real time, many times over, from a fixed day on."""
+
+    def __init__(self, rate: float = 300.0) -> None:
+        self._rate, self._began, self._ahead = rate, time.monotonic(), timedelta()
+
+    def __call__(self) -> datetime:
+        passed = timedelta(seconds=(time.monotonic() - self._began) * self._rate)
+        return times.whole_milliseconds(NOW + passed + self._ahead)
+
+    def advance(self, **duration: float) -> None:
+        self._ahead += timedelta(**duration)
+
+
+# --- processes ---
+
+
+@dataclass
+class Life:
+    """A process's life: it dies at its call number `dies_at`, before it or after it took effect, and makes no more.
+
+    `spoils` says of each call how it goes wrong otherwise: "dropped", "lost" (its answer), "conflict", or not.
+    """
+
+    dies_at: int | None = None
+    after: bool = False
+    spoils: Callable[[str], str | None] = lambda _: None
+    at: Mapping[int, Callable[[], object]] = field(default_factory=dict)
+    made: int = 0
+    dead: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def call(self, name: str, send: Callable[[], Any], params: Mapping[str, Any]) -> Any:
+        with self._lock:
+            number, self.made = self.made, self.made + 1
+            fatal = number == self.dies_at
+            if self.dead or (fatal and not self.after):
+                self.dead = True
+                raise Killed
+        if number in self.at:
+            self.at[number]()
+        try:
+            return _spoilt(self.spoils(name), name, send, params)
+        finally:
+            if fatal:
+                self.dead = True
+            if self.dead:
+                raise Killed
+
+
+def _spoilt(how: str | None, name: str, send: Callable[[], Any], params: Mapping[str, Any]) -> Any:
+    if how == "dropped":
+        raise EndpointConnectionError(endpoint_url=name)
+    if how == "conflict" and name == "transact_write_items":
+        reasons: Any = [{"Code": "TransactionConflict"}] * len(params["TransactItems"])
+        error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+        raise ClientError(error, name)
+    if how == "conflict" and name in ("put_item", "update_item"):
+        raise ClientError({"Error": {"Code": "TransactionConflictException"}}, name)
+    answer = send()
+    if how == "lost":
+        raise ReadTimeoutError(endpoint_url=name)
+    return answer
+
+
+class Process:
+    """A process of the service: its clients live as long as its `life`, and a new one begins with the next."""
+
+    def __init__(self, world: "World") -> None:
+        self.life = Life()
+        dynamodb: Any = Mortal(world.dynamodb, self)
+        self.provider = SimulatedPayments(dynamodb, world.stage["PAYMENTS_TABLE"])
+        aws: tuple[Any, Any, Any, Any] = (dynamodb, Mortal(world.queue, self), Mortal(world.bus, self), None)
+        self.service: Service = compose(settings_of(), *aws, payments=self.provider, clock=world.clock)
+
+    def close(self) -> None:
+        pool: Any = self.service.consumer.fulfilment.cashier.pool
+        pool.shutdown()
+
+
+class Mortal:
+    """A client whose calls are those of a process."""
+
+    def __init__(self, client: Any, process: Process) -> None:
+        self._client, self._process = client, process
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._client, name)
+        if name in ("exceptions", "meta"):
+            return member
+        return lambda **params: self._process.life.call(name, lambda: member(**params), params)
+
+
+# --- queue and bus ---
+
+
+@dataclass
+class _Message:
+    message_id: str
+    body: str
+    attributes: dict[str, Any]
+    visible_at: datetime
+    receives: int = 0
+    receipt: str = ""
+
+
+class FakeQueues:
+    """As much of SQS as the service asks for: at least once, in no order, hidden for a while, dead after six times."""
+
+    def __init__(self, clock: Callable[[], datetime], chance: random.Random, dead_letters: str) -> None:
+        self._clock, self._chance, self._dead_letters = clock, chance, dead_letters
+        self._messages: dict[str, list[_Message]] = defaultdict(list)
+        self._lock = threading.RLock()
+        self.twice = 0.0
+
+    # What boto3 offers, as far as it is used.
+
+    def get_queue_url(self, *, QueueName: str) -> dict[str, Any]:  # noqa: N803
+        return {"QueueUrl": QueueName}
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, MessageAttributes: Any = None) -> dict[str, Any]:  # noqa: N803
+        with self._lock:
+            message = _Message(str(uuid.uuid4()), MessageBody, MessageAttributes or {}, self._clock())
+            self._messages[QueueUrl].append(message)
+        return {"MessageId": message.message_id}
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+        for entry in Entries:
+            values = {name: value for name, value in entry.items() if name != "Id"}
+            self.send_message(QueueUrl=QueueUrl, **values)
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+        with self._lock:
+            gone = {entry["ReceiptHandle"] for entry in Entries}
+            self._messages[QueueUrl] = [m for m in self._messages[QueueUrl] if m.receipt not in gone]
+        return {"Successful": [], "Failed": []}
+
+    def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+        with self._lock:
+            delays = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in Entries}
+            for message in self._messages[QueueUrl]:
+                if message.receipt in delays:
+                    message.visible_at = self._clock() + timedelta(seconds=delays[message.receipt])
+        return {"Successful": [], "Failed": []}
+
+    # What Lambda and the operator do.
+
+    def receive(self, queue: str, limit: int = 10) -> list[dict[str, Any]]:
+        """Up to so many records of an SQS event; a dead letter is moved, as redrive does."""
+        with self._lock:
+            now = self._clock()
+            visible = [message for message in self._messages[queue] if message.visible_at <= now]
+            self._chance.shuffle(visible)
+            return [self._record(message, now) for message in visible[:limit] if self._alive(queue, message)]
+
+    def replay(self, queue: str) -> int:
+        """The dead letters go back; how many."""
+        with self._lock:
+            letters = self._messages.pop(self._dead_letters, [])
+            for letter in letters:
+                self.send_message(QueueUrl=queue, MessageBody=letter.body)
+        return len(letters)
+
+    def waiting(self) -> int:
+        with self._lock:
+            return sum(map(len, self._messages.values()))
+
+    def _alive(self, queue: str, message: _Message) -> bool:
+        if message.receives < MAX_RECEIVES:
+            return True
+        self._messages[queue].remove(message)
+        self._messages[self._dead_letters].append(replace(message, receives=0))
+        return False
+
+    def _record(self, message: _Message, now: datetime) -> dict[str, Any]:
+        message.receives += 1
+        message.receipt = str(uuid.uuid4())
+        if self._chance.random() >= self.twice:
+            message.visible_at = now + VISIBILITY
+        own = {name: {"stringValue": v["StringValue"], "dataType": "String"} for name, v in message.attributes.items()}
+        return {
+            "messageId": message.message_id,
+            "receiptHandle": message.receipt,
+            "body": message.body,
+            "attributes": {"ApproximateReceiveCount": str(message.receives), "SentTimestamp": "1"},
+            "messageAttributes": own,
+        }
+
+
+class FakeBus:
+    """As much of EventBridge as the service asks for: every so often an entry fails in a call that succeeds."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance, self._lock = chance, threading.Lock()
+        self.told: list[dict[str, Any]] = []
+        self.fails = 0.0
+
+    def put_events(self, *, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+        assert 1 <= len(Entries) <= 10
+        answers: list[dict[str, str]] = []
+        with self._lock:
+            for entry in Entries:
+                if self._chance.random() < self.fails:
+                    answers.append({"ErrorCode": "InternalFailure"})
+                    continue
+                answers.append({"EventId": str(len(self.told))})
+                detail = json.loads(entry["Detail"], parse_float=Decimal)
+                self.told.append({"name": entry["DetailType"], **detail})
+        return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
+
+
+# --- the world ---
+
+
+class World:
+    """Processes over one stage. `chance` decides all that is left to chance, but for what threads do to each other."""
+
+    def __init__(self, stage: Stage, seed: object) -> None:
+        self.stage = stage
+        self.chance = random.Random(str(seed))
+        self.clock = FastClock()
+        pool = Config(max_pool_connections=96, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+        self.dynamodb = boto3.client("dynamodb", config=pool)
+        self.queue = FakeQueues(self.clock, random.Random(f"{seed} queue"), stage["ORDER_DEAD_LETTERS"])
+        self.bus = FakeBus(random.Random(f"{seed} bus"))
+        self._processes: list[Process] = []
+
+    def process(self) -> Process:
+        made = Process(self)
+        self._processes.append(made)
+        return made
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.life = Life()
+            process.close()
+
+    def deliver(self, process: Process, limit: int = 10) -> bool:
+        """What Lambda does with the next batch: whether there was one."""
+        records = self.queue.receive(self.stage["ORDER_QUEUE"], limit)
+        if records:
+            self.consume(process, records)
+        return bool(records)
+
+    def consume(self, process: Process, records: Sequence[dict[str, Any]]) -> bool:
+        """Hand a batch to the consumer; when it returns, its messages are deleted, as Lambda does it."""
+        try:
+            process.service.consumer.consume(records, NO_DEADLINE)
+        except (MessagesLeft, Killed):
+            return False
+        entries = [{"ReceiptHandle": record["receiptHandle"]} for record in records]
+        self.queue.delete_message_batch(QueueUrl=self.stage["ORDER_QUEUE"], Entries=entries)
+        return True
+
+    def come_to_rest(self) -> None:
+        """Everything works again, whatever was late lands, and nobody does anything: how far does it go by itself?
+
+        The dead letters are the one thing that a person has to send back.
+        """
+        self.queue.twice = self.bus.fails = 0.0
+        for process in self._processes:
+            process.life = Life()
+            process.provider.trouble = _no_trouble
+            process.provider.land()
+        healthy = self._processes[0]
+        quiet = 0
+        for _ in range(60):
+            sent = healthy.service.recovery.recover(NO_DEADLINE) + self.queue.replay(self.stage["ORDER_QUEUE"])
+            while self.deliver(healthy):
+                pass
+            quiet = 0 if sent or self.queue.waiting() else quiet + 1
+            if quiet == 2:
+                return
+            self.clock.advance(hours=7)
+        raise AssertionError("it does not come to rest")
+
+
+def _no_trouble(_operation: str, _order_id: str) -> TimesOut | None:
+    return None

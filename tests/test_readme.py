@@ -1,0 +1,61 @@
+"""What the README and the documents beside it say is so."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from chalicelib.settings import settings_of
+from tests.support.laptop import running_laptop
+from tests.support.template import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_double_click_of_the_readme_is_one_order(tmp_path: Path) -> None:
+    found = re.search(r"```sh\n(#!/bin/sh\n.*?)```", README, re.DOTALL)
+    assert found
+    script = tmp_path / "double_click.sh"
+    script.write_text(found[1], "utf-8")
+    with running_laptop() as laptop:
+        ran = subprocess.run(
+            ["sh", script], env=os.environ | {"API": laptop.api}, capture_output=True, text=True, timeout=60, check=True
+        )
+    *clicks, explained = ran.stdout.splitlines()
+    bodies = [line for line in clicks if line.startswith("{")]
+    assert len(bodies) == 2
+    assert bodies[0] == bodies[1]
+    assert [line for line in clicks if line.startswith("HTTP")] == ["HTTP/1.1 201 Created"] * 2
+    assert clicks.count("Idempotent-Replayed: true") == 1
+    order = json.loads(bodies[0])
+    assert json.loads(explained)["orderId"] == order["orderId"]
+
+
+def test_the_configuration_table_has_every_setting() -> None:
+    class Asked(dict[str, str]):
+        names: set[str] = set()  # noqa: RUF012 - one environment, one test
+
+        def get(self, name: str, default: object = None) -> str:
+            self.names.add(name)
+            return str(default) if default else "x"
+
+    environment = Asked()
+    settings_of(environment)
+    missing = {name for name in environment.names | {"AUTH", "LOG_FORMAT"} if f"`{name}`" not in README}
+    assert not missing
+
+
+def test_every_kind_of_problem_is_documented() -> None:
+    documented = (ROOT / "docs" / "api.md").read_text("utf-8")
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    kinds = set(re.findall(r"Problem\(\s*\d{3},\s*\"([a-z-]+)\"", code))
+    assert len(kinds) > 5
+    assert {kind for kind in kinds if f"`{kind}`" not in documented} == set()
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
