@@ -146,7 +146,15 @@ def confirm(order: Order, at: datetime, payment_id: str) -> Move:
 
 def decline(order: Order, at: datetime, failure: str, reason: str) -> Move:
     """The payment is declined: what the order recorded as taken goes back in the same write, and so does the mark."""
-    return _move("decline", order, at, reason, mark=None, stock=order.reserved or {}, also={"failure_reason": failure})
+    return _move(
+        "decline",
+        order,
+        at,
+        reason[:_LONGEST_REASON],
+        mark=None,
+        stock=order.reserved or {},
+        also={"failure_reason": failure},
+    )
 
 
 def cancel(order: Order, at: datetime, reason: str | None) -> Move:

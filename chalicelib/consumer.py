@@ -8,11 +8,11 @@ from typing import Any
 from chalicelib import telemetry
 from chalicelib.dead_letters import DeadLetters
 from chalicelib.exact_json import InvalidJson, loads
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.fulfilment import Fulfilment
 from chalicelib.idempotency import fingerprint
 from chalicelib.order import LineItem, Order, new_order
 from chalicelib.queues import STORED, Queue
-from chalicelib.repository import Rejected, Unavailable
 from chalicelib.settlement import Deadline
 from chalicelib.times import Clock
 from chalicelib.validation import Invalid, OrderCreated, order_created

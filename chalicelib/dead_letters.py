@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib import telemetry
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.held import DeadLetter, Held, legible, order_id_in
 from chalicelib.queues import Queue
-from chalicelib.repository import Rejected, Unavailable
 
 MOST_REPLAYED = 100
 """Dead letters that one call replays at most."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import exact_json, telemetry, times
+from chalicelib.faults import Rejected, Unavailable, faults
 from chalicelib.order import HistoryEntry, Order, Status
-from chalicelib.repository import Rejected, Unavailable, faults
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

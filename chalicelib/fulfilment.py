@@ -13,11 +13,11 @@ from chalicelib.aftermath import Aftermath
 from chalicelib.cashier import Cashier, Unknown
 from chalicelib.catalogue import Catalogue
 from chalicelib.changes import Change
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import Order, Status
 from chalicelib.payments import Charged, Declined
 from chalicelib.pricing import Priced, Refused
 from chalicelib.refusals import Absent, Short
-from chalicelib.repository import Rejected, Unavailable
 from chalicelib.settlement import Applied, Deadline, Settlement
 from chalicelib.times import Clock
 from chalicelib.work import Assignment, Done, Outcome, TryAgain, Work, all_in_time, commit_each, standing_at

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from chalicelib import telemetry, times
 from chalicelib.exact_json import InvalidJson, loads
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.queues import Queue, Received
-from chalicelib.repository import Rejected, Unavailable
 
 _LONGEST_REASON = 500
 _AT_ONCE = 10

@@ -9,8 +9,8 @@ from chalice.app import Request as ChaliceRequest
 
 from chalicelib import exact_json, telemetry
 from chalicelib.api import Answer, Request
+from chalicelib.faults import Unavailable
 from chalicelib.problems import CONTENT_TYPE, Problem, of_status
-from chalicelib.repository import Unavailable
 from chalicelib.settings import BadSetting
 
 CORS = CORSConfig(
@@ -43,7 +43,7 @@ def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]
             response = _problem_response(problem)
         except Unavailable as fault:
             telemetry.warning("unavailable", reason=str(fault))
-            detail = "The order may or may not be stored: send the request again with the same Idempotency-Key."
+            detail = "It may or may not have been done: send the request again, an order with the same Idempotency-Key."
             response = _problem_response(
                 Problem(503, "unavailable", "Try again in a moment", detail, headers={"Retry-After": "2"})
             )

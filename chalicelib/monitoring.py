@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from chalicelib import telemetry, times
 from chalicelib.dead_letters import DeadLetters
+from chalicelib.faults import Rejected, Unavailable, faults
 from chalicelib.held import DeadLetter
 from chalicelib.queues import Queue
-from chalicelib.repository import Notice, Rejected, Repository, Unavailable, faults
+from chalicelib.repository import Notice, Repository
 from chalicelib.times import Clock
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from chalicelib import changes, telemetry
 from chalicelib.changes import Move
+from chalicelib.faults import Unavailable
 from chalicelib.order import Order, Status, verbs_from
 from chalicelib.queues import Queue
 from chalicelib.refusals import Absent, Moved
-from chalicelib.repository import Repository, Unavailable
+from chalicelib.repository import Repository
 from chalicelib.settlement import Applied, Settlement
 from chalicelib.times import Clock
 

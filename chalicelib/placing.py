@@ -7,12 +7,13 @@ from datetime import timedelta
 
 from chalicelib.catalogue import Catalogue
 from chalicelib.changes import create
+from chalicelib.faults import Unavailable
 from chalicelib.idempotency import UnknownVersion, agrees, fingerprint, fresh_order_id, order_id_of_key, reservation_id
 from chalicelib.order import Order, Status, new_order
 from chalicelib.pricing import Refused
 from chalicelib.queues import Queue
 from chalicelib.refusals import Moved
-from chalicelib.repository import Repository, Unavailable
+from chalicelib.repository import Repository
 from chalicelib.settlement import Applied, Settlement
 from chalicelib.times import Clock
 from chalicelib.validation import Invalid, OrderRequest

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import exact_json, telemetry, times
+from chalicelib.faults import Rejected, Unavailable, faults
 from chalicelib.items import address_values, line_values
 from chalicelib.order import Order
-from chalicelib.repository import Rejected, Unavailable, faults
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

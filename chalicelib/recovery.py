@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.changes import pushed_on
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import Order
 from chalicelib.queues import Queue
 from chalicelib.refusals import Committed
-from chalicelib.repository import Rejected, Repository, Unavailable
+from chalicelib.repository import Repository
 from chalicelib.settlement import Deadline
 from chalicelib.times import Clock
 

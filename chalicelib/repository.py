@@ -3,15 +3,15 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from chalicelib import telemetry, times
 from chalicelib.changes import Change, stock_of
+from chalicelib.faults import Unavailable, faults
 from chalicelib.idempotency import ORDER_ID
 from chalicelib.items import LATE, SHARDS, UNREADABLE, Item, marshalled, order_of, plain
 from chalicelib.order import Order
@@ -32,14 +32,6 @@ _BATCH_TRIES = 6
 
 _NOTICE: Any = {"id": {"S": "dead letters"}}
 """No reservation has such an id: theirs are UUIDs."""
-
-
-class Unavailable(Exception):
-    """A service did not answer, or throttled past the retries. What was asked for may or may not have been done."""
-
-
-class Rejected(Exception):
-    """DynamoDB refuses a write as such (too large, not allowed …): the same write would be refused again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,30 +245,3 @@ def batch_get(
     if requests:
         raise Unavailable("BatchGetItem: keys are left unprocessed")
     return found
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """AWS's faults as this project's: Unavailable for what may pass, Rejected for what will not."""
-    try:
-        yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        code = error.response["Error"]["Code"]
-        if status < 500 and code not in _THROTTLES:
-            raise Rejected(f"{error.operation_name}: {code}") from error
-        raise Unavailable(f"{error.operation_name}: {code}") from error
-    except BotoCoreError as error:
-        raise Unavailable(str(error)) from error
-
-
-_THROTTLES = CONFLICTS | {
-    "ThrottlingException",
-    "Throttling",
-    "Throttled",
-    "RequestThrottled",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "KmsThrottled",
-}
-"""Codes below 500 that pass by themselves, of all the services that are called."""

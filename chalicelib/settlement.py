@@ -8,9 +8,10 @@ from typing import Any
 
 from chalicelib import telemetry
 from chalicelib.changes import Change, stock_of, taken_by
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import Order
 from chalicelib.refusals import Absent, Committed, Conflict, Faulty, Moved, Refused, Short
-from chalicelib.repository import MOST_ACTIONS, Rejected, Repository, Unavailable
+from chalicelib.repository import MOST_ACTIONS, Repository
 
 _FIRST_PAUSE = 0.010
 _LONGEST_PAUSE = 0.320

@@ -8,10 +8,10 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chalicelib.faults import Rejected, Unavailable, faults
 from chalicelib.items import marshalled, plain
 from chalicelib.order import two_decimals
 from chalicelib.payments import Charged, Declined, NothingToRefund, PaymentUnknown, Refunded
-from chalicelib.repository import Rejected, Unavailable, faults
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -82,6 +82,9 @@ class Writes:
         _also(update, remark.also)
         if remark.seen:
             update.require("outboxDueAt", times.to_text(remark.seen))
+            if remark.mark is None:
+                # New work moves the order, and might by chance be due at the same millisecond.
+                update.require("status", remark.order.status.value)
         else:
             update.require_existence()
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from chalicelib import clients
-from chalicelib.repository import Unavailable
+from chalicelib.faults import Unavailable
 from chalicelib.service import Service
 from ops import output
 from ops.audit import audited

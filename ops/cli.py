@@ -6,7 +6,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.repository import Rejected, Unavailable
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.settings import BadSetting
 from ops.catalogue import catalogue
 from ops.checking import stage

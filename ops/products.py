@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.exact_json import InvalidJson, loads
+from chalicelib.faults import faults
 from chalicelib.items import marshalled
 from chalicelib.order import two_decimals
-from chalicelib.repository import faults
 from chalicelib.schema import validator_of
 from chalicelib.validation import pointer
 

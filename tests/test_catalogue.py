@@ -7,9 +7,9 @@ import boto3
 import pytest
 
 from chalicelib.catalogue import Catalogue
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import LineItem
 from chalicelib.pricing import Priced, Refused
-from chalicelib.repository import Rejected, Unavailable
 from chalicelib.validation import OrderRequest, RequestedLine
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock

@@ -10,9 +10,9 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib.dead_letters import MOST_REPLAYED
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.held import UNKNOWN_REASON, DeadLetter, Held, dead_letter_of
 from chalicelib.queues import Received
-from chalicelib.repository import Rejected, Unavailable
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
 from tests.support.shop import Shop, killed, opened

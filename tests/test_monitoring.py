@@ -10,8 +10,9 @@ import pytest
 from chalice.test import Client
 
 import app as entry
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.monitoring import is_due
-from chalicelib.repository import Notice, Rejected, Unavailable
+from chalicelib.repository import Notice
 from chalicelib.service import compose
 from chalicelib.settings import settings_of
 from tests.support.aws_calls import AwsCalls

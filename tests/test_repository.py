@@ -13,10 +13,11 @@ from botocore.config import Config
 
 from chalicelib import changes
 from chalicelib.changes import Change, Create, Remark
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.items import LATE, item_of, plain
 from chalicelib.order import Mark, Order, Status
 from chalicelib.refusals import Absent, Committed, Conflict, Moved, Refused, Short
-from chalicelib.repository import Page, Rejected, Repository, Unavailable
+from chalicelib.repository import Page, Repository
 from chalicelib.writes import Writes
 from tests.support.aws_calls import AwsCalls
 from tests.support.stage import Stage
