@@ -7,8 +7,8 @@ from chalice import Chalice, Rate, Response
 from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import api, http, telemetry
+from chalicelib.deadline import deadline_of
 from chalicelib.service import service
-from chalicelib.settlement import deadline_of
 
 app = Chalice(app_name="orderonce", configure_logs=False)
 AUTH = http.authorizer()

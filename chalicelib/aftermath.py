@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from chalicelib import changes, telemetry
 from chalicelib.cashier import Cashier, Unknown
 from chalicelib.changes import Remark
+from chalicelib.deadline import Deadline
 from chalicelib.events import Events
 from chalicelib.order import Refund, Status
 from chalicelib.payments import Declined, Refunded
-from chalicelib.settlement import Deadline, Settlement, Unsettled
+from chalicelib.settlement import Settlement, Unsettled
 from chalicelib.times import Clock
 from chalicelib.work import TryAgain, Work, all_in_time
 
@@ -24,12 +25,17 @@ class Aftermath:
     clock: Clock
 
     def see_to(self, works: Sequence[Work], deadline: Deadline) -> None:
-        """Refund, publish, and only then take the mark away; where one of them fails, a mark stays or is set."""
-        if not all_in_time(works, deadline):
-            return
-        refunds = self._refund([work for work in works if _owes_a_refund(work)])
+        """Refund, publish, and only then take the mark away; where one of them fails, a mark stays or is set.
+
+        The marks are seen to even when there is no time for the rest: it is one short write, and all that is left
+        of an order whose message does not come again.
+        """
+        refunds: dict[str, Refund] = {}
+        owing = [work for work in works if _owes_a_refund(work)]
+        if all_in_time(owing, deadline):
+            refunds = self._refund(owing)
         # Published whatever became of the refunds: an event must not wait for a payment provider.
-        for order_id, reason in self.events.publish([work.order for work in works]).items():
+        for order_id, reason in self.events.publish([work.order for work in works], deadline).items():
             _of(works, order_id).outcome = TryAgain(reason)
         marks = [mark for work in works if (mark := self._mark(work, refunds.get(work.order.order_id)))]
         for mark, settled in zip(marks, self.settlement.settle(marks, deadline), strict=True):

@@ -179,6 +179,11 @@ def deliver(order: Order, at: datetime) -> Move:
     return _move("deliver", order, at, mark=_fresh_mark(at))
 
 
+def still_owing(move: Move) -> Move:
+    """The same move with a mark: its message is on its last receive, and could not bring what is owed after a crash."""
+    return replace(move, mark=_fresh_mark(move.at))
+
+
 def work_done(order: Order, mark: Mark, refund: Refund | None) -> Remark:
     """Refund and events are out, so the mark goes: on condition of the mark seen, since new work sets a new one."""
     return Remark(order, mark.due_at, None, {"refund": refund} if refund else {})

@@ -3,20 +3,23 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import telemetry
 from chalicelib.dead_letters import DeadLetters
+from chalicelib.deadline import Deadline
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.fulfilment import Fulfilment
 from chalicelib.idempotency import fingerprint
 from chalicelib.order import LineItem, Order, new_order
 from chalicelib.queues import STORED, Queue
-from chalicelib.settlement import Deadline
 from chalicelib.times import Clock
 from chalicelib.validation import Invalid, OrderCreated, order_created
 from chalicelib.work import Assignment, Done, Never, Outcome, TryAgain
+
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 class MessagesLeft(Exception):
@@ -98,14 +101,29 @@ class Consumer:
                 waiting.setdefault(order.order_id, []).append(message.message_id)
             else:
                 outcomes[message.message_id] = TryAgain("another order of this id is in the same batch")
-        results = self.fulfilment.fulfil(list(first.values()), deadline)
-        for order_id, outcome in zip(first, results, strict=True):
+        for order_id, outcome in zip(first, self._fulfilled(list(first.values()), deadline), strict=True):
             outcomes |= dict.fromkeys(waiting[order_id], outcome)
         return outcomes
 
+    def _fulfilled(self, assignments: list[Assignment], deadline: Deadline) -> list[Outcome]:
+        """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""
+        try:
+            return self.fulfilment.fulfil(assignments, deadline)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, each message must come to an outcome of its own
+            ids = [assignment.order.order_id for assignment in assignments]
+            telemetry.exception("fulfilment failed", orderIds=ids)
+            if len(assignments) == 1:
+                return [TryAgain(f"an unexpected fault: {type(fault).__name__}")]
+        # Every step is idempotent, so each alone goes on from where it stands.
+        return [
+            TryAgain("no time left") if deadline.has_come else self._fulfilled([assignment], deadline)[0]
+            for assignment in assignments
+        ]
+
     def _assignment(self, message: Message) -> Assignment:
         event = order_created(loads(message.body), self.currency)
-        return Assignment(self._order(event), event.request, stored=STORED in message.attributes)
+        last = message.receive_count >= self.max_receives
+        return Assignment(self._order(event), event.request, stored=STORED in message.attributes, last=last)
 
     def _order(self, event: OrderCreated) -> Order:
         """The order as it stood when the message was sent: PENDING, if it stood at all."""
@@ -121,10 +139,15 @@ class Consumer:
             total_amount=request.total_amount,
             currency=request.currency,
             shipping_address=request.shipping_address,
-            created_at=event.created_at or self.clock(),
+            created_at=self._created_at(event),
             fingerprint=fingerprint(request.content),
             correlation_id=event.correlation_id,
         )
+
+    def _created_at(self, event: OrderCreated) -> datetime:
+        """What the producer says, unless it lies in the future by more than clocks may differ."""
+        now = self.clock()
+        return event.created_at if event.created_at and event.created_at - now <= _CLOCKS_DIFFER else now
 
     def _settled(self, message: Message, outcome: Outcome) -> bool:
         """Whether the message may be deleted: its order is done, or it is kept among the dead letters."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import exact_json, telemetry, times
+from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.faults import Rejected, Unavailable, faults
 from chalicelib.order import HistoryEntry, Order, Status
 
@@ -69,10 +70,13 @@ class Events:
     client: "EventBridgeClient"
     bus: str
 
-    def publish(self, orders: Sequence[Order]) -> dict[str, str]:
+    def publish(self, orders: Sequence[Order], deadline: Deadline = NO_DEADLINE) -> dict[str, str]:
         """Publish all that the orders have earned, at least once; the order ids of which some is not out, and why."""
         failed: dict[str, str] = {}
         for batch in _batches([event for order in orders for event in events_of(order)]):
+            if deadline.has_come:
+                failed |= {event.order_id: "no time left" for event in batch}
+                continue
             try:
                 failed |= self._put(batch)
             except (Unavailable, Rejected) as fault:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.items import Unreadable
 from chalicelib.refusals import CONFLICTS
 
 
@@ -27,7 +28,7 @@ def faults() -> Iterator[None]:
         if status < 500 and code not in _THROTTLES:
             raise Rejected(f"{error.operation_name}: {code}") from error
         raise Unavailable(f"{error.operation_name}: {code}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, Unreadable) as error:
         raise Unavailable(str(error)) from error
 
 

@@ -12,13 +12,14 @@ from chalicelib import changes, telemetry
 from chalicelib.aftermath import Aftermath
 from chalicelib.cashier import Cashier, Unknown
 from chalicelib.catalogue import Catalogue
-from chalicelib.changes import Change
+from chalicelib.changes import Change, Move
+from chalicelib.deadline import Deadline
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import Order, Status
 from chalicelib.payments import Charged, Declined
 from chalicelib.pricing import Priced, Refused
 from chalicelib.refusals import Absent, Short
-from chalicelib.settlement import Applied, Deadline, Settlement
+from chalicelib.settlement import Applied, Settlement
 from chalicelib.times import Clock
 from chalicelib.work import Assignment, Done, Outcome, TryAgain, Work, all_in_time, commit_each, standing_at
 
@@ -100,7 +101,7 @@ class Fulfilment:
         for work, lack in short:
             failure = "UNKNOWN_PRODUCT" if lack.left is None else "OUT_OF_STOCK"
             reason = f"{lack.needed} of {lack.product_id} wanted, {lack.left or 0} there"
-            rejections.append(changes.reject(work.order, self.clock(), failure, reason))
+            rejections.append(_owing(work, changes.reject(work.order, self.clock(), failure, reason)))
         for _, settled in commit_each(self.settlement, works, rejections, deadline):
             if isinstance(settled, Applied):
                 _failed(settled.order)
@@ -120,7 +121,7 @@ class Fulfilment:
         if not all_in_time(works, deadline):
             return
         confirmations = [
-            changes.confirm(work.order, self.clock(), work.payment.payment_id)
+            _owing(work, changes.confirm(work.order, self.clock(), work.payment.payment_id))
             for work in works
             if isinstance(work.payment, Charged)
         ]
@@ -133,13 +134,18 @@ class Fulfilment:
         if not all_in_time(works, deadline):
             return
         declines = [
-            changes.decline(work.order, self.clock(), "PAYMENT_DECLINED", work.payment.reason)
+            _owing(work, changes.decline(work.order, self.clock(), "PAYMENT_DECLINED", work.payment.reason))
             for work in works
             if isinstance(work.payment, Declined)
         ]
         for _, settled in commit_each(self.settlement, works, declines, deadline):
             if isinstance(settled, Applied):
                 _failed(settled.order)
+
+
+def _owing(work: Work, move: Move) -> Move:
+    # Else the events that follow the commit are owed by the message alone, and it would be among the dead letters.
+    return changes.still_owing(move) if work.assignment.last else move
 
 
 def _failed(order: Order) -> None:

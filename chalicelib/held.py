@@ -1,5 +1,6 @@
 """Dead letters in the hand: received, hidden from everybody else for a while, and handed back."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,14 +40,19 @@ class Held:
     _receipts: dict[str, str] = field(default_factory=dict)
 
     def letters(self, most: int) -> Iterator[DeadLetter]:
-        """Up to `most` dead letters, each once; more are received, and held. Raises Unavailable, Rejected."""
+        """Up to `most` dead letters, each once; more are received, and held. Raises Unavailable, Rejected.
+
+        Those that came after this began are passed over: one that is replayed now and is still bad comes back under
+        a new id, and would be met, and replayed, again and again.
+        """
+        began = int(time.time() * 1000)
         met: set[str] = set()
         idle = 0
         while len(met) < most and idle < _PATIENCE:
             messages = self.queue.receive(self.hidden_for)
             # Of one that comes again only the newest receipt counts: with an older one SQS may do nothing.
             self._receipts |= {message.message_id: message.receipt_handle for message in messages}
-            fresh = [message for message in messages if message.message_id not in met][: most - len(met)]
+            fresh = [m for m in messages if m.message_id not in met and m.sent_at <= began][: most - len(met)]
             idle = 0 if fresh else idle + (_KNOWN if messages else _EMPTY)
             for message in fresh:
                 met.add(message.message_id)

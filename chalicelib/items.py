@@ -13,9 +13,6 @@ from chalicelib.order import Address, HistoryEntry, LineItem, Mark, Order, Refun
 Item = dict[str, Any]
 """An item in DynamoDB's typed form: `{"orderId": {"S": "…"}}`."""
 
-UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError)
-"""What reading an item may raise that another release wrote."""
-
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -66,8 +63,20 @@ def item_of(order: Order) -> Item:
     )
 
 
+class Unreadable(Exception):
+    """An item that this release cannot read as an order: a newer one may have written it."""
+
+
 def order_of(item: Mapping[str, Any]) -> Order:
-    """The order that an item holds."""
+    """The order that an item holds. Raises Unreadable."""
+    try:
+        return _order_of(item)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as fault:
+        order_id = item.get("orderId", {}).get("S", "?")
+        raise Unreadable(f"the order {order_id} cannot be read by this release") from fault
+
+
+def _order_of(item: Mapping[str, Any]) -> Order:
     values = plain(item)
     address = values.get("shippingAddress")
     reserved = values.get("reserved")

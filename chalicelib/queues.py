@@ -89,17 +89,20 @@ class Queue:
             telemetry.count("EnqueuesDeferred")
             telemetry.warning("message deferred", orderId=order.order_id, reason=str(fault))
 
-    def send_orders(self, orders: Sequence[Order]) -> int:
-        """Have the orders worked on; how many of them were sent."""
-        sent, url = 0, self.url
+    def send_orders(self, orders: Sequence[Order]) -> list[Order]:
+        """Have the orders worked on; those of them that were sent."""
+        sent: list[Order] = []
+        url = self.url
+        waiting = iter(orders)
         for bodies in _batches(order_created_event(order) for order in orders):
+            batch = [next(waiting) for _ in bodies]
             entries: Any = [
                 {"Id": str(index), "MessageBody": body, **_attributes({STORED: "yes"})}
                 for index, body in enumerate(bodies)
             ]
             with faults():
                 answer = self.client.send_message_batch(QueueUrl=url, Entries=entries)
-            sent += len(answer.get("Successful", ()))
+            sent += [batch[int(entry["Id"])] for entry in answer.get("Successful", ())]
         return sent
 
     def send(self, body: str, attributes: Mapping[str, str]) -> None:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.changes import pushed_on
+from chalicelib.deadline import Deadline
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.order import Order
 from chalicelib.queues import Queue
 from chalicelib.refusals import Committed
 from chalicelib.repository import Repository
-from chalicelib.settlement import Deadline
 from chalicelib.times import Clock
 
 _AT_ONCE = 10
@@ -47,16 +47,21 @@ class Recovery:
         except (Unavailable, Rejected) as fault:
             telemetry.warning("overdue orders not sent", count=len(taken), reason=str(fault))
             return 0
-        telemetry.count("OrdersRecovered", sent)
-        for order in taken:
+        telemetry.count("OrdersRecovered", len(sent))
+        for order in sent:
             telemetry.info("order recovered", orderId=order.order_id, status=order.status.value)
-        return sent
+        return len(sent)
 
     def _push_on(self, order: Order) -> bool:
         now = self.clock()
         if order.mark is None or order.mark.due_at > now:
             return False
-        return isinstance(self.repository.commit([pushed_on(order, order.mark, now)]), Committed)
+        try:
+            return isinstance(self.repository.commit([pushed_on(order, order.mark, now)]), Committed)
+        except (Unavailable, Rejected) as fault:
+            # This one's turn comes again; those that are pushed on already must be sent, and the others taken up.
+            telemetry.warning("overdue order not taken up", orderId=order.order_id, reason=str(fault))
+            return False
 
     @staticmethod
     def _told(sent: int) -> int:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from chalicelib.changes import Change, taken_by
-from chalicelib.items import UNREADABLE, order_of
+from chalicelib.items import Unreadable, order_of
 from chalicelib.order import Order
 
 CONFLICTS = frozenset(
@@ -106,9 +107,9 @@ def own_reason(code: Mapping[str, Any]) -> Reason | None:
 def _what_stands(item: Mapping[str, Any]) -> Moved | Faulty:
     try:
         return Moved(order_of(item))
-    except UNREADABLE:
+    except Unreadable as fault:
         # A newer release may have written it. Its message waits for that release, and the others do not.
-        return Faulty("the order that stands cannot be read by this release")
+        return Faulty(str(fault))
 
 
 def _reason_of_stock(
@@ -125,4 +126,6 @@ def _reason_of_stock(
 
 def _stock_in(row: Mapping[str, Any]) -> int | None:
     item = row.get("Item")
-    return int(item["stock"]["N"]) if item and "stock" in item else None
+    units = item.get("stock", {}).get("N") if item else None
+    # Somebody may have edited the row by hand: less than a whole unit is none, and no number is no product.
+    return int(Decimal(units)) if units is not None else None

@@ -13,7 +13,7 @@ from chalicelib import telemetry, times
 from chalicelib.changes import Change, stock_of
 from chalicelib.faults import Unavailable, faults
 from chalicelib.idempotency import ORDER_ID
-from chalicelib.items import LATE, SHARDS, UNREADABLE, Item, marshalled, order_of, plain
+from chalicelib.items import LATE, SHARDS, Item, Unreadable, marshalled, order_of, plain
 from chalicelib.order import Order
 from chalicelib.refusals import CONFLICTS, Committed, Conflict, Refused, own_reason, refusal
 from chalicelib.writes import Writes
@@ -158,7 +158,7 @@ class Repository:
         key: Any = {"orderId": {"S": order_id}}
         with faults():
             answer = self.client.get_item(TableName=self.orders_table, Key=key, ConsistentRead=True)
-        return order_of(answer["Item"]) if "Item" in answer else None
+            return order_of(answer["Item"]) if "Item" in answer else None
 
     def get_all(self, order_ids: Sequence[str]) -> list[Order]:
         """Those of at most 100 orders that there are and can be read, in the order of the ids. Raises Unavailable."""
@@ -218,7 +218,7 @@ class Repository:
 def _readable(item: Item) -> Order | None:
     try:
         return order_of(item)
-    except UNREADABLE:
+    except Unreadable:
         # A newer release may have written it; it must not stand in the way of the others.
         telemetry.warning("order cannot be read by this release", orderId=item["orderId"]["S"])
         return None

@@ -47,6 +47,12 @@ def settings_of(environment: Mapping[str, str] = os.environ) -> Settings:
             raise BadSetting(f"the setting {name} must be a whole number from {least} to {most}, not {value!r}")
         return int(value)
 
+    def currency() -> str:
+        value = required("CURRENCY")
+        if not re.fullmatch("[A-Z]{3}", value):
+            raise BadSetting(f"the setting CURRENCY must be three capital letters (ISO 4217), not {value!r}")
+        return value
+
     def flag(name: str) -> bool:
         value = environment.get(name, "false").lower()
         if value not in ("true", "false"):
@@ -63,7 +69,7 @@ def settings_of(environment: Mapping[str, str] = os.environ) -> Settings:
         event_bus=required("EVENT_BUS"),
         alerts_topic=required("ALERTS_TOPIC"),
         stage=required("STAGE"),
-        currency=required("CURRENCY"),
+        currency=currency(),
         idempotency_window=timedelta(seconds=number("IDEMPOTENCY_WINDOW_SECONDS", 3600, least=1)),
         require_idempotency_key=flag("REQUIRE_IDEMPOTENCY_KEY"),
         max_receives=number("MAX_RECEIVES", 6, least=1),

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.changes import Change
+from chalicelib.deadline import Deadline
 from chalicelib.idempotency import UnknownVersion, agrees
 from chalicelib.order import Order, Status
 from chalicelib.payments import Charged, Declined
 from chalicelib.refusals import Moved
-from chalicelib.settlement import Applied, Deadline, Settled, Settlement, Unsettled
+from chalicelib.settlement import Applied, Settled, Settlement, Unsettled
 from chalicelib.validation import OrderRequest
 
 
@@ -36,11 +37,15 @@ Outcome = Done | TryAgain | Never
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """An order to work on, as a message has it. `stored` says that it was stored before the message was sent."""
+    """An order to work on, as a message has it.
+
+    `stored` says that it was stored before the message was sent; `last`, that the message comes no more if this fails.
+    """
 
     order: Order
     request: OrderRequest
     stored: bool
+    last: bool = False
 
 
 @dataclass(slots=True)

@@ -19,11 +19,11 @@ import pytest
 
 from chalicelib import exact_json
 from chalicelib.api import Request, place_order
+from chalicelib.deadline import NO_DEADLINE
 from chalicelib.events import EVENTS
 from chalicelib.faults import Unavailable
 from chalicelib.idempotency import order_id_of_key
 from chalicelib.order import Status
-from chalicelib.settlement import NO_DEADLINE
 from chalicelib.simulated_payments import TimesOut
 from tests.support.aws_calls import Killed
 from tests.support.stage import Stage

@@ -1,6 +1,7 @@
 """The consumer: each message is done, comes again, or is kept as a dead letter, and never anything else."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -288,6 +289,7 @@ def test_of_two_contents_under_one_id_in_a_batch_the_first_is_tried_and_the_othe
 
 def test_a_producers_event_creates_its_order_and_goes_on(each_shop: Shop) -> None:
     shop = each_shop
+    shop.clock.now = datetime(2026, 4, 20, 14, 30, 1, tzinfo=UTC)
     shop.produce(EVENT)
     assert shop.run_queue() == 0
     order = shop.get("/orders/ORD-20260420-001").json

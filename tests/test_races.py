@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib import api, exact_json, telemetry
 from chalicelib.consumer import MessagesLeft
-from chalicelib.settlement import NO_DEADLINE
+from chalicelib.deadline import NO_DEADLINE
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, sqs_event_received
 from tests.support.shop import Shop, killed, opened

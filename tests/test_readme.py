@@ -38,7 +38,7 @@ def test_the_configuration_table_has_every_setting() -> None:
 
         def get(self, name: str, default: object = None) -> str:
             self.names.add(name)
-            return str(default) if default else "x"
+            return str(default) if default else "USD"
 
     environment = Asked()
     settings_of(environment)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chalicelib import exact_json, times
+from chalicelib.deadline import Deadline
 from chalicelib.items import mark_values
 from chalicelib.order import Mark
-from chalicelib.settlement import Deadline
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.shop import Shop, killed, opened

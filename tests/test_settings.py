@@ -9,7 +9,7 @@ from chalicelib.settings import BadSetting, Settings, settings_of
 from tests.support.stage import settings_for
 
 REQUIRED = [field.name.upper() for field in fields(Settings) if field.type is str]
-WHOLE = {name: f"the {name}" for name in REQUIRED}
+WHOLE = {name: f"the {name}" for name in REQUIRED} | {"CURRENCY": "USD"}
 
 
 def refused(**environment: str) -> str:
@@ -40,8 +40,9 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_each_required_setting_is_read_from_its_own_name(name: str) -> None:
-    settings = settings_of(WHOLE)
-    assert [f.name for f in fields(Settings) if getattr(settings, f.name) == f"the {name}"] == [name.lower()]
+    value = "EUR" if name == "CURRENCY" else "a value of its own"
+    settings = settings_of(WHOLE | {name: value})
+    assert [field for field in REQUIRED if getattr(settings, field.lower()) == value] == [name]
 
 
 @pytest.mark.parametrize("name", ["IDEMPOTENCY_WINDOW_SECONDS", "MAX_RECEIVES", "ORDER_TTL_DAYS"])
@@ -81,7 +82,12 @@ def test_every_stages_configuration_is_whole(stage: str) -> None:
 def test_the_environment_is_read_when_asked_not_when_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in WHOLE.items():
         monkeypatch.setenv(name, value)
-    assert settings_of().currency == "the CURRENCY"
+    assert settings_of().currency == "USD"
     monkeypatch.delenv("CURRENCY")
     with pytest.raises(BadSetting, match="CURRENCY"):
         settings_of()
+
+
+@pytest.mark.parametrize("currency", ["usd", "US", "USDX", "U$D", "840"])
+def test_a_currency_that_no_event_could_bear_is_named(currency: str) -> None:
+    assert "CURRENCY" in refused(CURRENCY=currency)

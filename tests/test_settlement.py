@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from chalicelib import changes
 from chalicelib.changes import Change, Create, Move, stock_of, taken_by
+from chalicelib.deadline import Deadline, deadline_of
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.items import item_of
 from chalicelib.order import Order, Status
 from chalicelib.refusals import Absent, Committed, Conflict, Faulty, Moved, Reason, Refused, Short, refusal
 from chalicelib.repository import MOST_ACTIONS, Repository
-from chalicelib.settlement import Applied, Deadline, Settled, Settlement, Unsettled, deadline_of
+from chalicelib.settlement import Applied, Settled, Settlement, Unsettled
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import FakeLambdaContext
 from tests.support.stage import Stage

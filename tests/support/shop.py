@@ -24,10 +24,10 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib import clients, exact_json, telemetry
+from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.items import marshalled, plain
 from chalicelib.service import Service, compose
 from chalicelib.settings import settings_of
-from chalicelib.settlement import NO_DEADLINE, Deadline
 from chalicelib.validation import order_request
 from tests.support.aws_calls import AwsCalls, Call, Killed
 from tests.support.events import Clock, FakeLambdaContext, sqs_event_received

@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from chalicelib import times
 from chalicelib.consumer import MessagesLeft
+from chalicelib.deadline import NO_DEADLINE
 from chalicelib.service import Service, compose
 from chalicelib.settings import settings_of
-from chalicelib.settlement import NO_DEADLINE
 from chalicelib.simulated_payments import SimulatedPayments, TimesOut
 from tests.support.aws_calls import Killed
 from tests.support.stage import Stage
