@@ -186,7 +186,7 @@ def _document(request: Request) -> Any:
 
 def _invalid_order(refused: Invalid) -> Problem:
     telemetry.count("OrdersInvalid")
-    detail = "Nothing was stored, and the key is still free. `errors` has all that is wrong."
+    detail = "Nothing was stored, and the key is still free. See `errors`."
     return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": _listed(refused)})
 
 

@@ -50,8 +50,8 @@ class ApiServer:
         self._server.RequestHandlerClass = functools.partial(ProblemHandler, app_object=app, config=config)
         # Chalice's own prints where it serves and looks twice a second whether to stop.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="api", daemon=True)
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-        self.url = f"http://{reachable}:{port}"
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

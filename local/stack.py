@@ -9,8 +9,10 @@ from contextlib import ExitStack, contextmanager
 from chalice.app import Chalice
 from chalice.config import Config
 
+from chalicelib.settings import BadSetting, settings_of
 from local import logs
 from local.aws import EmbeddedAws
+from local.faults import StartError
 from local.pump import Pump, pumps_of
 from local.resources import create_resources, load_catalogue, read_catalogue
 from local.schedules import Schedule, schedules_of
@@ -47,7 +49,11 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         create_resources()
         load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
         # Only now: the app may read its settings as soon as it is imported.
-        app = load_app()
+        try:
+            settings_of(os.environ)
+            app = load_app()
+        except BadSetting as fault:
+            raise StartError(f"This stage cannot be run: {fault}.") from fault
         config = Config(
             chalice_stage=STAGE,
             user_provided_params={"chalice_app": app, "project_dir": str(ROOT)},
@@ -89,7 +95,7 @@ Place an order (again and again: with this key it stays one):
     -d '{{"customerId": "CUST-42", "totalAmount": 59.98,
          "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
 See what came of it:
-  curl -s '{api}/customers/CUST-42/orders'
+  curl -s '{api}/customers/CUST-42/orders'; echo
 
 Ctrl-C ends it, and all that it holds: everything is in memory.
 """

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
+from click.exceptions import NoArgsIsHelpError
 
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.settings import BadSetting
@@ -30,6 +31,9 @@ class Root(click.Group):
             super().main(*args, **{**extra, "standalone_mode": False})
         except (click.Abort, KeyboardInterrupt):
             return _told("Interrupted: what was not reported as done was not done.", INTERRUPTED)
+        except NoArgsIsHelpError as fault:
+            click.echo(fault.ctx.get_help(), err=True)
+            return fault.exit_code
         except click.UsageError as fault:
             where = fault.ctx.command_path if fault.ctx else extra.get("prog_name")
             return _told(f"{fault.format_message()} ({where} --help says more.)", fault.exit_code)

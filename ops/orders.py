@@ -44,7 +44,7 @@ def show(service: Service, order_id: str, as_json: bool) -> None:
             (
                 line.product_id,
                 str(line.quantity),
-                str(line.unit_price),
+                "" if line.unit_price is None else str(line.unit_price),
                 str((order.reserved or {}).get(line.product_id, 0)),
             )
             for line in order.items

@@ -91,3 +91,8 @@ def test_the_environment_is_read_when_asked_not_when_imported(monkeypatch: pytes
 @pytest.mark.parametrize("currency", ["usd", "US", "USDX", "U$D", "840"])
 def test_a_currency_that_no_event_could_bear_is_named(currency: str) -> None:
     assert "CURRENCY" in refused(CURRENCY=currency)
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud")])
+def test_a_way_of_logging_that_there_is_not_is_named(name: str, value: str) -> None:
+    assert name in refused(**{name: value})

@@ -171,6 +171,11 @@ def test_a_taken_port_is_one_sentence_and_status_1(start: Start, setting: str) -
     assert f"set {setting} " in said
 
 
+@pytest.mark.parametrize(("name", "value"), [("CURRENCY", "usd"), ("LOG_LEVEL", "loud"), ("MAX_RECEIVES", "many")])
+def test_a_setting_that_makes_no_sense_is_one_sentence_and_status_1(start: Start, name: str, value: str) -> None:
+    assert f"the setting {name} must be" in refused(start(**{name: value}))
+
+
 def test_a_port_that_is_none_is_one_sentence_and_status_1(start: Start) -> None:
     assert "PORT must be a port number" in refused(start(PORT="http"))
 
