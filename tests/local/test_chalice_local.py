@@ -1,0 +1,65 @@
+"""`chalice local --stage local`, beside the running stack."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from local.server import listen
+from local.settings import LOOPBACK, ROOT
+from tests.support.laptop import running_laptop
+
+ORDER = (ROOT / "tests" / "samples" / "api_order.json").read_bytes()
+
+
+def asked(url: str, body: bytes | None = None) -> Any:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "beside"}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5) as answer:
+        return json.load(answer)
+
+
+def within(seconds: float, what: Any) -> Any:
+    """What comes of asking until it succeeds and is true."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if found := what():
+                return found
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.05)
+
+
+def test_a_second_api_serves_the_running_stack(tmp_path: Path) -> None:
+    for name in (".chalice", "chalicelib"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "deployments"))
+    shutil.copy(ROOT / "app.py", tmp_path)
+    with closing(listen(LOOPBACK, 0, "PORT")) as free:
+        port = free.getsockname()[1]
+    with running_laptop() as laptop:
+        # The configuration names the laptop's usual port; this one has another.
+        config = tmp_path / ".chalice" / "config.json"
+        config.write_text(config.read_text("utf-8").replace("http://127.0.0.1:8010", laptop.aws), "utf-8")
+        command = ["local", "--stage", "local", "--port", str(port), "--no-autoreload"]
+        chalice = subprocess.Popen(
+            [sys.executable, "-c", "from chalice.cli import main; main()", *command],
+            cwd=tmp_path,
+            env=dict(os.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with chalice:
+            try:
+                order = within(20, lambda: asked(f"http://{LOOPBACK}:{port}/orders", ORDER))
+                beside = f"{laptop.api}/orders/{order['orderId']}"
+                within(10, lambda: asked(beside)["status"] == "CONFIRMED")
+            finally:
+                chalice.kill()
