@@ -14,7 +14,7 @@ class Unavailable(Exception):
 
 
 class Rejected(Exception):
-    """DynamoDB refuses a write as such (too large, not allowed …): the same write would be refused again."""
+    """A service refuses the call as such (too large, not allowed …): the same call would be refused again."""
 
 
 @contextmanager

@@ -93,16 +93,14 @@ class Queue:
         """Have the orders worked on; those of them that were sent."""
         sent: list[Order] = []
         url = self.url
-        waiting = iter(orders)
-        for bodies in _batches(order_created_event(order) for order in orders):
-            batch = [next(waiting) for _ in bodies]
+        for batch in _batches(orders):
             entries: Any = [
                 {"Id": str(index), "MessageBody": body, **_attributes({STORED: "yes"})}
-                for index, body in enumerate(bodies)
+                for index, (_, body) in enumerate(batch)
             ]
             with faults():
                 answer = self.client.send_message_batch(QueueUrl=url, Entries=entries)
-            sent += [batch[int(entry["Id"])] for entry in answer.get("Successful", ())]
+            sent += [batch[int(entry["Id"])][0] for entry in answer.get("Successful", ())]
         return sent
 
     def send(self, body: str, attributes: Mapping[str, str]) -> None:
@@ -175,15 +173,16 @@ def _attributes(values: Mapping[str, str]) -> dict[str, Any]:
     return {"MessageAttributes": {name: {"DataType": "String", "StringValue": v} for name, v in values.items()}}
 
 
-def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:
-    """At most ten messages a call, and no more than a call may carry."""
-    batch: list[str] = []
+def _batches(orders: Iterable[Order]) -> Iterator[list[tuple[Order, str]]]:
+    """Orders with their messages: at most ten a call, and no more than a call may carry."""
+    batch: list[tuple[Order, str]] = []
     size = 0
-    for body in bodies:
+    for order in orders:
+        body = order_created_event(order)
         if batch and (len(batch) == _BATCH or size + len(body) > _LARGEST_BATCH):
             yield batch
             batch, size = [], 0
-        batch.append(body)
+        batch.append((order, body))
         size += len(body)
     if batch:
         yield batch

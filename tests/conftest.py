@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
@@ -13,6 +14,9 @@ from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.network import Attempts, loopback_only
 from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_moto
+
+if TYPE_CHECKING:
+    from tests.support.shop import Shop
 
 # A shared machine is slow now and then: that is no failure of a property.
 settings.register_profile("suite", deadline=None, print_blob=True)
@@ -95,6 +99,26 @@ def each_aws(request: pytest.FixtureRequest) -> Stage:
     """The test runs twice, on `aws` and on `real_aws`."""
     stage: Stage = request.getfixturevalue("aws" if request.param == "moto" else "real_aws")
     return stage
+
+
+@pytest.fixture
+def shop(each_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> "Iterator[Shop]":
+    """A shop on each engine: for rules that hang on conditions."""
+    with _opened(each_aws, aws_calls, clock) as one:
+        yield one
+
+
+@pytest.fixture
+def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> "Iterator[Shop]":
+    """A shop on one engine only: for rules that do not hang on conditions."""
+    with _opened(aws, aws_calls, clock) as one:
+        yield one
+
+
+def _opened(stage: Stage, calls: AwsCalls, clock: Clock) -> "AbstractContextManager[Shop]":
+    from tests.support.shop import opened  # not before the environment is a dummy: it imports the app
+
+    return opened(stage, calls, clock)
 
 
 @contextmanager

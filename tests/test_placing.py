@@ -1,6 +1,6 @@
 """POST /orders: one order comes of a request, however often it is sent, and the same answer each time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,19 +14,6 @@ from tests.support.shop import Shop, killed, opened, sample
 from tests.support.stage import Stage
 
 ADDRESS = {"street": "123 Dev Lane", "city": "Portland", "state": "OR", "zip": "97201", "country": "US"}
-
-
-@pytest.fixture
-def shop(each_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    with opened(each_aws, aws_calls, clock) as shop:
-        yield shop
-
-
-@pytest.fixture
-def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    """On one engine only: for rules that do not hang on conditions."""
-    with opened(aws, aws_calls, clock) as shop:
-        yield shop
 
 
 # --- a new order ---

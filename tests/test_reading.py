@@ -2,31 +2,15 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
 
 from chalicelib import times
-from tests.support.aws_calls import AwsCalls
-from tests.support.events import Clock
-from tests.support.shop import Shop, opened
-from tests.support.stage import Stage
+from tests.support.shop import Shop
 
 ADDRESS = {"street": "123 Dev Lane", "city": "Portland", "state": "OR", "zip": "97201", "country": "US"}
-
-
-@pytest.fixture
-def shop(each_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    with opened(each_aws, aws_calls, clock) as shop:
-        yield shop
-
-
-@pytest.fixture
-def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    with opened(aws, aws_calls, clock) as shop:
-        yield shop
 
 
 # --- one order ---

@@ -1,7 +1,7 @@
 """The outbox mark says "work may be left". Its whole life, as the table of the design's section 5 has it."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,18 +18,6 @@ from tests.support.shop import Shop, killed, opened
 from tests.support.stage import Stage
 
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def shop(each_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    with opened(each_aws, aws_calls, clock) as shop:
-        yield shop
-
-
-@pytest.fixture
-def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
-    with opened(aws, aws_calls, clock) as shop:
-        yield shop
 
 
 def due(shop: Shop, order_id: str) -> datetime | None:
