@@ -1,17 +1,18 @@
-"""OrderOnce: the routes, the queue's consumer and the schedules. What each does stands in chalicelib/."""
+"""OrderOnce: the routes, the queue's consumer and the schedules. What each does is in chalicelib/."""
 
-import os
 from typing import Any
 
 from chalice import Chalice, Rate, Response
 from chalice.app import CloudWatchEvent, SQSEvent
 
-from chalicelib import api, http, telemetry
-from chalicelib.deadline import deadline_of
+from chalicelib import settings, telemetry
+from chalicelib.deadline import Deadline
+from chalicelib.entrypoints import api, http, messages
 from chalicelib.service import service
 
+SETTINGS = settings.checked_at_import()
 app = Chalice(app_name="orderonce", configure_logs=False)
-AUTH = http.authorizer()
+AUTH = http.authorizer(SETTINGS.auth)
 app.register_middleware(telemetry.per_invocation, "all")
 app.register_middleware(http.problems_for_chalices_errors, "http")
 
@@ -24,7 +25,7 @@ def place_order() -> Response:
 
 @app.route("/orders/{order_id}", methods=["GET"], cors=http.CORS, authorizer=AUTH)
 def get_order(order_id: str) -> Response:
-    """The order as it stands."""
+    """The order as it is now."""
     return http.answered(app.current_request, lambda _: api.get_order(service(), order_id))
 
 
@@ -42,36 +43,37 @@ def ship_order(order_id: str) -> Response:
 
 @app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def deliver_order(order_id: str) -> Response:
-    """The goods are there; for the operator."""
+    """The goods have arrived; for the operator."""
     return http.answered(app.current_request, lambda _: api.deliver_order(service(), order_id))
 
 
 @app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS, authorizer=AUTH)
 def list_orders(customer_id: str) -> Response:
-    """A customer's orders, newest first, or what an idempotency key names."""
+    """A customer's orders, newest first, or the order of an idempotency key."""
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
 
 
 @app.on_sqs_message(
-    queue=os.environ.get("ORDER_QUEUE", "orderonce-local-orders"),
+    queue=SETTINGS.order_queue,
     batch_size=10,
-    maximum_batching_window_in_seconds=int(os.environ.get("CONSUMER_BATCHING_WINDOW_SECONDS", "0")),
-    maximum_concurrency=int(os.environ.get("CONSUMER_MAX_CONCURRENCY", "2")),
+    maximum_batching_window_in_seconds=SETTINGS.batching_window,
+    maximum_concurrency=SETTINGS.max_concurrency,
 )
 def order_consumer(event: SQSEvent) -> None:
     """Fulfil the orders of a batch of messages."""
-    service().consumer.consume(event.to_dict()["Records"], deadline_of(event.context))
+    batch = messages.read_records(service(), event.to_dict()["Records"])
+    service().consumer.consume(batch, Deadline.from_context(event.context))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def recover(event: CloudWatchEvent) -> None:
-    """Take up the orders whose message was never sent, or died."""
-    service().recovery.recover(deadline_of(event.context))
+    """Retry the orders whose message was never sent, or lost."""
+    service().recovery.recover(Deadline.from_context(event.context))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def dead_letter_monitor(event: CloudWatchEvent) -> None:
-    """Say how many messages could not be handled."""
+    """Report how many messages could not be handled."""
     service().monitor.watch(event.to_dict()["account"])
 
 

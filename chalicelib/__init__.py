@@ -1,1 +1,1 @@
-"""What runs in Lambda: domain, use cases and adapters. Imports point one way: entry → use cases → domain."""
+"""What runs in Lambda: entrypoints → use cases → domain, adapters beside them; service.py puts them together."""

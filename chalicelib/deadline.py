@@ -1,4 +1,4 @@
-"""How long there is still time."""
+"""How much time is left."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Deadline:
-    """How long there is still time; `remaining` in seconds."""
+    """How much time is left; `remaining` and `margin` in seconds."""
 
     remaining: Callable[[], float]
     margin: float = 4.0
 
+    @classmethod
+    def from_context(cls, context: Any) -> "Deadline":
+        """The time that a Lambda context says is left; 4 s of it are kept, or 40 % where there is little in all."""
+        in_all = context.get_remaining_time_in_millis() / 1000
+        return cls(lambda: context.get_remaining_time_in_millis() / 1000, min(4.0, 0.4 * in_all))
+
     @property
-    def has_come(self) -> bool:
-        """Whether no further step may be begun: what is begun must be able to end."""
+    def has_passed(self) -> bool:
+        """Whether no further step may begin: what begins must be able to end."""
         return self.remaining() < self.margin
 
 
 NO_DEADLINE = Deadline(lambda: float("inf"))
-
-
-def deadline_of(context: Any) -> Deadline:
-    """The time that a Lambda context says is left; 4 s of it are kept, or 40 % where there is little in all."""
-    there_was = context.get_remaining_time_in_millis() / 1000
-    return Deadline(lambda: context.get_remaining_time_in_millis() / 1000, min(4.0, 0.4 * there_was))

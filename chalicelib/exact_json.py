@@ -1,6 +1,6 @@
 """JSON without loss: amounts are Decimals in both directions, and what JSON leaves open is refused.
 
-Python's own reader takes NaN, lets the last of two equal names win, and fails in ways of its own on hostile input.
+Python's own reader accepts NaN, lets the last of two equal names win, and fails in ways of its own on hostile input.
 """
 
 import json
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-_LONGEST_NUMBER = 25
-_LARGEST_EXPONENT = 20
-_DEEPEST = 32
+_MAX_NUMBER_LENGTH = 25
+_MAX_EXPONENT = 20
+_MAX_DEPTH = 32
 
 
 class InvalidJson(ValueError):
-    """The text is no JSON that this service takes; the message says why, fit for a client."""
+    """The text is not JSON that this service accepts; the message says why, fit for a client."""
 
 
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text (RFC 8259); numbers with a fraction or an exponent are Decimals.
 
-    Raises InvalidJson for what is not UTF-8, not JSON, names a member twice, has NaN or Infinity, a number of more
+    Raises InvalidJson for what is not UTF-8, not JSON, has a duplicate key, NaN or Infinity, a number of more
     than 25 characters or beyond 1e20, or nests too deeply.
     """
     try:
@@ -50,9 +50,9 @@ def dumps(value: Any) -> str:
 
 
 def _check_depth(value: Any) -> None:
-    # Without recursion: whoever walks the value later may recurse without fear.
+    # Without recursion: whoever walks the value later may recurse.
     level = [value]
-    for _ in range(_DEEPEST + 1):
+    for _ in range(_MAX_DEPTH + 1):
         containers = [item for item in level if isinstance(item, (dict, list))]
         if not containers:
             return
@@ -63,27 +63,27 @@ def _check_depth(value: Any) -> None:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise InvalidJson("an object names a member twice")
+        raise InvalidJson("an object has a duplicate key")
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    raise InvalidJson(f"{name} is no JSON number")
+    raise InvalidJson(f"{name} is not a JSON number")
 
 
 def _decimal(text: str) -> Decimal:
-    # Bounded here, once: no arithmetic further on has to fear an exponent of a billion.
+    # Bounded here, once: no later arithmetic meets an exponent of a billion.
     try:
         number = Decimal(text)
     except InvalidOperation as error:
         raise InvalidJson("a number is out of range") from error
-    if len(text) > _LONGEST_NUMBER or abs(number.adjusted()) > _LARGEST_EXPONENT:
+    if len(text) > _MAX_NUMBER_LENGTH or abs(number.adjusted()) > _MAX_EXPONENT:
         raise InvalidJson("a number is out of range")
     return number
 
 
 def _integer(text: str) -> int:
-    if len(text) > _LONGEST_NUMBER:
+    if len(text) > _MAX_NUMBER_LENGTH:
         raise InvalidJson("a number is out of range")
     return int(text)
 

@@ -1,30 +1,37 @@
 """The one place where the service is put together, once a process, at first use."""
 
+import random
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chalicelib import clients
-from chalicelib.aftermath import Aftermath
-from chalicelib.cashier import Cashier
-from chalicelib.catalogue import Catalogue
-from chalicelib.consumer import Consumer
-from chalicelib.dead_letters import DeadLetters
-from chalicelib.events import Events
-from chalicelib.fulfilment import Fulfilment
-from chalicelib.monitoring import Alerts, Monitor
-from chalicelib.operations import Operations
-from chalicelib.payments import Payments
-from chalicelib.placing import Placing
-from chalicelib.queues import Queue
-from chalicelib.recovery import Recovery
-from chalicelib.repository import Repository
-from chalicelib.settings import Settings, settings_of
-from chalicelib.settlement import Settlement
-from chalicelib.simulated_payments import SimulatedPayments
+from chalicelib import settings as environment
+from chalicelib.adapters import clients
+from chalicelib.adapters.alerts import AlertTopic
+from chalicelib.adapters.catalogue import InventoryCatalogue
+from chalicelib.adapters.dynamodb.claims import ClaimTable
+from chalicelib.adapters.dynamodb.last_alert import LastAlertRow
+from chalicelib.adapters.dynamodb.repository import Repository
+from chalicelib.adapters.dynamodb.writes import Writes
+from chalicelib.adapters.event_bus import EventBridgeBus
+from chalicelib.adapters.queues import SqsQueue
+from chalicelib.adapters.simulated_payments import SimulatedPayments
+from chalicelib.settings import Settings
 from chalicelib.times import Clock, utc_now
-from chalicelib.writes import Writes
+from chalicelib.use_cases.committing import BatchCommitter
+from chalicelib.use_cases.completion import Completion
+from chalicelib.use_cases.consuming import Consumer
+from chalicelib.use_cases.dead_letters import DeadLetters
+from chalicelib.use_cases.fulfilment import Fulfilment
+from chalicelib.use_cases.monitoring import Monitor
+from chalicelib.use_cases.operations import Operations
+from chalicelib.use_cases.paying import BatchPayments
+from chalicelib.use_cases.placing import Placing
+from chalicelib.use_cases.ports import Orders, Payments
+from chalicelib.use_cases.recovery import Recovery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -38,7 +45,8 @@ class Service:
     """The use cases, with all that they need."""
 
     settings: Settings
-    repository: Repository
+    clock: Clock
+    orders: Orders
     placing: Placing
     operations: Operations
     consumer: Consumer
@@ -55,40 +63,47 @@ def compose(
     sns: "SNSClient",
     payments: Payments | None = None,
     clock: Clock = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+    random: Callable[[], float] = random.random,
 ) -> Service:
-    """A service of these parts; `payments` None is the simulated provider."""
+    """A service of these parts; `payments` None: the simulated provider. `sleep` takes seconds, `random` is 0 to 1."""
     if payments is None:
         payments = SimulatedPayments(dynamodb, settings.payments_table, settings.fail_payment_percent)
     writes = Writes(settings.orders_table, settings.inventory_table, settings.order_ttl)
-    repository = Repository(dynamodb, settings.orders_table, settings.idempotency_table, writes)
-    settlement = Settlement(repository)
-    catalogue = Catalogue(dynamodb, settings.inventory_table, settings.currency, clock)
-    queue = Queue(sqs, settings.order_queue)
-    dead_letters = DeadLetters(Queue(sqs, settings.order_dead_letters), queue)
-    cashier = Cashier(payments, ThreadPoolExecutor(clients.POOL, "payment"))
-    aftermath = Aftermath(settlement, cashier, Events(events, settings.event_bus), clock)
-    fulfilment = Fulfilment(settlement, catalogue, cashier, aftermath, clock)
+    orders = Repository(dynamodb, settings.orders_table, writes)
+    claims = ClaimTable(dynamodb, settings.idempotency_table)
+    catalogue = InventoryCatalogue(dynamodb, settings.inventory_table, settings.currency, clock)
+    queue = SqsQueue(sqs, settings.order_queue)
+    dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue)
+    committer = BatchCommitter(orders, sleep, random)
+    batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"))
+    completion = Completion(committer, batch_payments, EventBridgeBus(events, settings.event_bus), clock)
+    fulfilment = Fulfilment(committer, catalogue, batch_payments, completion, clock)
+    last_alert = LastAlertRow(dynamodb, settings.idempotency_table)
     return Service(
         settings,
-        repository,
-        Placing(repository, settlement, catalogue, queue, clock, settings.idempotency_window),
-        Operations(repository, settlement, queue, clock),
-        Consumer(fulfilment, queue, dead_letters, clock, settings.currency, settings.max_receives),
-        Recovery(repository, queue, clock),
+        clock,
+        orders,
+        Placing(orders, claims, committer, catalogue, queue, clock, settings.idempotency_window),
+        Operations(orders, committer, queue, clock),
+        Consumer(fulfilment, queue, dead_letters, settings.max_receives, random),
+        Recovery(orders, queue, clock),
         dead_letters,
-        Monitor(queue, dead_letters, repository, Alerts(sns, settings.alerts_topic), clock, settings.stage),
+        Monitor(queue, dead_letters, last_alert, AlertTopic(sns, settings.alerts_topic), clock, settings.stage),
     )
 
 
 @cache
 def service() -> Service:
     """The service of this process's environment. Raises BadSetting, with the setting's name."""
-    return compose(settings_of(), clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
+    settings = Settings.from_environment()
+    return compose(settings, clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
 
 
 def reset() -> None:
-    """Forget the service and its clients: the next call reads the environment anew."""
+    """Forget the service, its clients and its settings: the next call reads the environment again."""
     service.cache_clear()
+    environment.app_settings.cache_clear()
     clients.dynamodb.cache_clear()
     clients.sns.cache_clear()
     clients.sqs.cache_clear()

@@ -1,19 +1,29 @@
-"""The settings of the environment: read once, cast once, here. A missing or bad one is named."""
+"""The settings of the environment: read and cast once, here and nowhere else. A missing or bad one is named."""
 
 import os
 import re
+import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+
+_TABLE = r"[A-Za-z0-9_.-]{3,255}", "the name of a table"
+_QUEUE = r"[A-Za-z0-9_-]{1,80}|https?://\S+", "the name or the URL of a queue"
+_NAME_OR_ARN = r"[A-Za-z0-9_./-]{1,256}|arn:\S+", "a name or an ARN"
+_STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
+_CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
+_URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
 
 
 class BadSetting(Exception):
-    """A setting is missing or makes no sense; the message names it."""
+    """A setting is missing or invalid; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What differs between stages. README.md describes each."""
+    """What the service needs. README.md describes each."""
 
     orders_table: str
     inventory_table: str
@@ -31,56 +41,128 @@ class Settings:
     order_ttl: timedelta
     fail_payment_percent: int
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, complete: bool = True) -> "Settings":
+        """The settings that an environment holds. Raises BadSetting; for a missing one, only if it must be complete."""
+        read = _Reader(environment, complete)
+        return cls(
+            orders_table=read.required("ORDERS_TABLE", *_TABLE),
+            inventory_table=read.required("INVENTORY_TABLE", *_TABLE),
+            idempotency_table=read.required("IDEMPOTENCY_TABLE", *_TABLE),
+            order_queue=read.required("ORDER_QUEUE", *_QUEUE),
+            order_dead_letters=read.required("ORDER_DEAD_LETTERS", *_QUEUE),
+            payments_table=read.required("PAYMENTS_TABLE", *_TABLE),
+            event_bus=read.required("EVENT_BUS", *_NAME_OR_ARN),
+            alerts_topic=read.required("ALERTS_TOPIC", *_NAME_OR_ARN),
+            stage=read.required("STAGE", *_STAGE),
+            currency=read.required("CURRENCY", *_CURRENCY),
+            idempotency_window=timedelta(seconds=read.number("IDEMPOTENCY_WINDOW_SECONDS", 3600, at_least=1)),
+            require_idempotency_key=read.flag("REQUIRE_IDEMPOTENCY_KEY"),
+            max_receives=read.number("MAX_RECEIVES", 6, at_least=1),
+            order_ttl=timedelta(days=read.number("ORDER_TTL_DAYS", 90)),
+            fail_payment_percent=read.number("FAIL_PAYMENT_PERCENT", 0, at_most=100),
+        )
 
-def settings_of(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings that an environment holds. Raises BadSetting."""
 
-    def required(name: str) -> str:
-        value = environment.get(name, "").strip()
-        if not value:
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """What is needed before the service: by decorators while the app is imported, by the log, by AWS's clients.
+
+    All of them have defaults, so importing and packaging need no environment.
+    """
+
+    order_queue: str
+    batching_window: int
+    max_concurrency: int
+    auth: str
+    log_format: str
+    log_level: str
+    service_name: str
+    metrics_namespace: str
+    endpoint_url: str
+    validates_parameters: bool
+    in_lambda: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AppSettings":
+        """The settings that an environment holds. Raises BadSetting."""
+        read = _Reader(environment)
+        return cls(
+            order_queue=read.text("ORDER_QUEUE", "orderonce-local-orders", *_QUEUE),
+            batching_window=read.number("CONSUMER_BATCHING_WINDOW_SECONDS", 0, at_most=300),
+            max_concurrency=read.number("CONSUMER_MAX_CONCURRENCY", 2, at_least=2, at_most=1000),
+            auth=read.choice("AUTH", "iam", "none"),
+            log_format=read.choice("LOG_FORMAT", "json", "text"),
+            log_level=read.choice("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
+            service_name=environment.get("POWERTOOLS_SERVICE_NAME", "orderonce"),
+            metrics_namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE", "OrderOnce"),
+            endpoint_url=read.text("AWS_ENDPOINT_URL", "", *_URL),
+            validates_parameters=read.flag("AWS_PARAMETER_VALIDATION"),
+            in_lambda=bool(environment.get("LAMBDA_TASK_ROOT")),
+        )
+
+
+@cache
+def app_settings() -> AppSettings:
+    """The settings of this process's environment. Raises BadSetting."""
+    return AppSettings.from_environment()
+
+
+def checked_at_import() -> AppSettings:
+    """The same for app.py: a bad value of any setting ends the process with one sentence that names it.
+
+    One that is missing does not: packaging has none. The first call names it.
+    """
+    try:
+        check(os.environ)
+    except BadSetting as fault:
+        sys.stderr.write(f"OrderOnce cannot start: {fault}.\n")
+        sys.stderr.flush()
+        if threading.current_thread() is not threading.main_thread():
+            os._exit(1)  # `chalice local` imports the app in a thread, where SystemExit would end nothing else
+        sys.exit(1)
+    return app_settings()
+
+
+def check(environment: Mapping[str, str]) -> None:
+    """Whether each setting that there is has a valid value. Raises BadSetting."""
+    AppSettings.from_environment(environment)
+    Settings.from_environment(environment, complete=False)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Casts what an environment holds. Every method raises BadSetting."""
+
+    environment: Mapping[str, str]
+    complete: bool = True
+
+    def required(self, name: str, pattern: str, description: str) -> str:
+        if self.complete and not self.environment.get(name, "").strip():
             raise BadSetting(f"the setting {name} is missing")
+        return self.text(name, "", pattern, description)
+
+    def text(self, name: str, default: str, pattern: str, description: str) -> str:
+        value = self.environment.get(name, default).strip()
+        if value and not re.fullmatch(pattern, value, re.ASCII):
+            raise BadSetting(f"the setting {name} must be {description}, not {value!r}")
         return value
 
-    def number(name: str, default: int, least: int = 0, most: int = 1_000_000) -> int:
-        value = environment.get(name, str(default))
-        if not re.fullmatch("[0-9]{1,7}", value) or not least <= int(value) <= most:
-            raise BadSetting(f"the setting {name} must be a whole number from {least} to {most}, not {value!r}")
+    def number(self, name: str, default: int, at_least: int = 0, at_most: int = 1_000_000) -> int:
+        value = self.environment.get(name, str(default))
+        if not re.fullmatch("[0-9]{1,7}", value) or not at_least <= int(value) <= at_most:
+            raise BadSetting(f"the setting {name} must be a whole number from {at_least} to {at_most}, not {value!r}")
         return int(value)
 
-    def currency() -> str:
-        value = required("CURRENCY")
-        if not re.fullmatch("[A-Z]{3}", value):
-            raise BadSetting(f"the setting CURRENCY must be three capital letters (ISO 4217), not {value!r}")
-        return value
-
-    def flag(name: str) -> bool:
-        value = environment.get(name, "false").lower()
+    def flag(self, name: str) -> bool:
+        value = self.environment.get(name, "false").lower()
         if value not in ("true", "false"):
             raise BadSetting(f"the setting {name} must be true or false, not {value!r}")
         return value == "true"
 
-    _check_choice(environment, "LOG_FORMAT", "json", "text")
-    _check_choice(environment, "LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
-    return Settings(
-        orders_table=required("ORDERS_TABLE"),
-        inventory_table=required("INVENTORY_TABLE"),
-        idempotency_table=required("IDEMPOTENCY_TABLE"),
-        order_queue=required("ORDER_QUEUE"),
-        order_dead_letters=required("ORDER_DEAD_LETTERS"),
-        payments_table=required("PAYMENTS_TABLE"),
-        event_bus=required("EVENT_BUS"),
-        alerts_topic=required("ALERTS_TOPIC"),
-        stage=required("STAGE"),
-        currency=currency(),
-        idempotency_window=timedelta(seconds=number("IDEMPOTENCY_WINDOW_SECONDS", 3600, least=1)),
-        require_idempotency_key=flag("REQUIRE_IDEMPOTENCY_KEY"),
-        max_receives=number("MAX_RECEIVES", 6, least=1),
-        order_ttl=timedelta(days=number("ORDER_TTL_DAYS", 90)),
-        fail_payment_percent=number("FAIL_PAYMENT_PERCENT", 0, most=100),
-    )
-
-
-def _check_choice(environment: Mapping[str, str], name: str, *values: str) -> None:
-    # Not kept here: the logger reads it by itself, but would fail, or fall back without a word.
-    if environment.get(name, values[0]) not in values:
-        raise BadSetting(f"the setting {name} must be one of {', '.join(values)}, not {environment[name]!r}")
+    def choice(self, name: str, *values: str) -> str:
+        """One of the values; the first is the default."""
+        value = self.environment.get(name, values[0])
+        if value not in values:
+            raise BadSetting(f"the setting {name} must be one of {', '.join(values)}, not {value!r}")
+        return value

@@ -1,10 +1,10 @@
-"""What the service says of itself: structured log lines and metrics (CloudWatch's embedded metric format).
+"""What the service reports: structured log lines and metrics (CloudWatch's embedded metric format).
 
 Keys and metrics are the invocation's own, also where several run in one process, as they do on a laptop.
 """
 
-import os
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +15,18 @@ from typing import Any
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from chalicelib.settings import BadSetting, app_settings
+
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _metrics: ContextVar[EphemeralMetrics | None] = ContextVar("metrics", default=None)
 
 
+_CALLER = 3
+"""Frames from the log's own line to the one that called `info`, `warning` …: that is the line's location."""
+
+
 def _as_text() -> bool:
-    return os.environ.get("LOG_FORMAT", "json") == "text"
+    return app_settings().log_format == "text"
 
 
 @cache
@@ -30,8 +36,8 @@ def logger() -> "Logger":
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    told = {"timestamp", "level", "message", "location", "service", "exception", "exception_name", "stack_trace"}
-    keys = " ".join(f"{name}={_shown(value)}" for name, value in record.items() if name not in told)
+    shown = {"timestamp", "level", "message", "location", "service", "exception", "exception_name", "stack_trace"}
+    keys = " ".join(f"{name}={_shown(value)}" for name, value in record.items() if name not in shown)
     trace = f"\n{record['exception']}" if "exception" in record else ""
     return f"{record['timestamp'][11:23]} {record['level']:7} {record['message']:28} {keys}{trace}"
 
@@ -44,7 +50,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def invocation(**keys: str | None) -> Iterator[None]:
-    """All that is logged inside bears these keys; what is counted inside is written when it ends, however it ends."""
+    """Every line logged inside has these keys; the metrics are written when it ends, however it ends."""
     metrics = EphemeralMetrics(namespace=_namespace(), service=_service())
     token = _metrics.set(metrics)
     logger().thread_safe_clear_keys()
@@ -59,7 +65,7 @@ def invocation(**keys: str | None) -> Iterator[None]:
 
 @contextmanager
 def bound(**keys: str | None) -> Iterator[None]:
-    """All that is logged inside bears these keys too."""
+    """Every line logged inside has these keys too."""
     present = {name: value for name, value in keys.items() if value is not None}
     before = dict(logger().thread_safe_get_current_keys())
     logger().thread_safe_append_keys(**present)
@@ -72,17 +78,22 @@ def bound(**keys: str | None) -> Iterator[None]:
 
 def info(event: str, **keys: Any) -> None:
     """One event, as it should be."""
-    logger().info(event, extra=_present(keys))
+    logger().info(event, extra=_present(keys), stacklevel=_CALLER)
 
 
 def warning(event: str, **keys: Any) -> None:
     """One event that somebody may have to look at."""
-    logger().warning(event, extra=_present(keys))
+    logger().warning(event, extra=_present(keys), stacklevel=_CALLER)
 
 
 def exception(event: str, **keys: Any) -> None:
     """A fault that nobody expected, with its traceback."""
-    logger().exception(event, extra=_present(keys))
+    logger().exception(event, extra=_present(keys), stacklevel=_CALLER)
+
+
+def error(event: str, **keys: Any) -> None:
+    """A fault that an operator must mend, without a traceback."""
+    logger().error(event, extra=_present(keys), stacklevel=_CALLER)
 
 
 def count(name: str, value: int = 1, reason: str | None = None) -> None:
@@ -96,7 +107,7 @@ def count(name: str, value: int = 1, reason: str | None = None) -> None:
             metric.add_dimension("reason", reason)
 
 
-def correlation_id_of(header: str | None, otherwise: str | None) -> str:
+def correlation_id(header: str | None, otherwise: str | None) -> str:
     """The client's correlation id if it is 1 to 128 visible ASCII characters, else the request's id, else a new one."""
     if header and _CORRELATION_ID.fullmatch(header):
         return header
@@ -104,18 +115,25 @@ def correlation_id_of(header: str | None, otherwise: str | None) -> str:
 
 
 def per_invocation(event: Any, get_response: Callable[[Any], Any]) -> Any:
-    """Chalice middleware: each invocation, of whatever kind, logs its request id and writes its metrics."""
+    """Chalice middleware: each invocation, of whatever kind, logs its request id and writes its metrics.
+
+    A missing setting ends the process with one log line: messages stay on their queue, and nobody reads a traceback.
+    """
     context = getattr(event, "lambda_context", None) or getattr(event, "context", None)
     with invocation(requestId=getattr(context, "aws_request_id", None)):
-        return get_response(event)
+        try:
+            return get_response(event)
+        except BadSetting as fault:
+            error(f"OrderOnce cannot run: {fault}.")
+            sys.exit(1)
 
 
 def _service() -> str:
-    return os.environ.get("POWERTOOLS_SERVICE_NAME", "orderonce")
+    return app_settings().service_name
 
 
 def _namespace() -> str:
-    return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "OrderOnce")
+    return app_settings().metrics_namespace
 
 
 def _present(keys: Mapping[str, Any]) -> dict[str, Any]:

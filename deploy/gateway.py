@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from chalicelib.problems import CONTENT_TYPE, Problem, of_status
+from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
 from deploy.model import order_model
 
 _OWN_ANSWERS = {
@@ -103,7 +103,7 @@ def _definition() -> dict[str, Any]:
 def gateway_responses() -> dict[str, Any]:
     """The gateway's own answers as problem documents, like all the others."""
     invalid = Problem(400, "invalid-order", "The order is invalid", "")
-    answers = {kind: _answer(of_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
+    answers = {kind: _answer(Problem.from_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
     answers["BAD_REQUEST_BODY"] = _answer(invalid)
     for kind in ("QUOTA_EXCEEDED", "THROTTLED"):
         answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = "'1'"

@@ -12,7 +12,7 @@ from deploy.stages import ROOT, read
 _OTHER_SPELLINGS = {"customerId": "userId", "quantity": "qty"}
 """What the function accepts too (chalicelib/validation.py normalises it before it looks at the schema)."""
 
-_SCHEMA = ROOT / "chalicelib" / "schemas" / "order_request.json"
+_SCHEMA = ROOT / "chalicelib" / "entrypoints" / "schemas" / "order_request.json"
 
 
 def order_model() -> dict[str, Any]:

@@ -34,7 +34,7 @@ fields @timestamp, messageId, orderId, reason
 
 _RETRIES = """\
 # What the consumer could not do at once, and why.
-filter message = "message to come again"
+filter message = "message will be retried"
 | stats count(*) as retries by reason, bin(5m)
 | sort retries desc"""
 

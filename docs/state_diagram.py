@@ -5,8 +5,8 @@
 
 from pathlib import Path
 
-from chalicelib.events import EVENTS
-from chalicelib.order import TRANSITIONS, Status, verbs_from
+from chalicelib.domain.events import EVENTS
+from chalicelib.domain.order import TRANSITIONS, Status, verbs_from
 
 PAGE = Path(__file__).with_suffix(".md")
 

@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ from chalice.local import (
     create_local_server,
 )
 
-from chalicelib.problems import problem_body
+from chalicelib.entrypoints.problems import Problem
 from local.faults import StartError
 
 log = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ class ProblemHandler(ChaliceRequestHandler):
         self._send_problem(code, explain or message or "The request is malformed.", {"Connection": "close"})
 
     def _send_problem(self, status: int, detail: str, headers: dict[str, str]) -> None:
-        body = json.dumps(problem_body(status, HTTPStatus(status).phrase, detail))
+        body = json.dumps(Problem.from_status(status, detail).body)
         headers |= _cors_headers(self.local_gateway)
         headers["Content-Type"] = "application/problem+json"
         self._send_http_response(status, headers, body)

@@ -9,11 +9,12 @@ from contextlib import ExitStack, contextmanager
 from chalice.app import Chalice
 from chalice.config import Config
 
-from chalicelib.settings import BadSetting, settings_of
+from chalicelib import settings as service_settings
+from chalicelib.settings import BadSetting
 from local import logs
 from local.aws import EmbeddedAws
+from local.event_source_mapping import EventSourceMapping, event_source_mappings
 from local.faults import StartError
-from local.pump import Pump, pumps_of
 from local.resources import create_resources, load_catalogue, read_catalogue
 from local.schedules import Schedule, schedules_of
 from local.server import ApiServer, listen
@@ -50,7 +51,8 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
         # Only now: the app may read its settings as soon as it is imported.
         try:
-            settings_of(os.environ)
+            service_settings.Settings.from_environment()
+            service_settings.check(os.environ)
             app = load_app()
         except BadSetting as fault:
             raise StartError(f"This stage cannot be run: {fault}.") from fault
@@ -60,13 +62,13 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
             config_from_disk=from_disk,
         )
         api = ending.enter_context(ApiServer(app, config, api_listener))
-        pumps = pumps_of(app, config)
-        ending.enter_context(_at_work([*pumps, *schedules_of(app, config)], aws))
-        yield _told(api.url, aws.url, pumps, time.monotonic() - began)
+        mappings = event_source_mappings(app, config)
+        ending.enter_context(_at_work([*mappings, *schedules_of(app, config)], aws))
+        yield _told(api.url, aws.url, mappings, time.monotonic() - began)
 
 
 @contextmanager
-def _at_work(workers: list[Pump | Schedule], aws: EmbeddedAws) -> Iterator[None]:
+def _at_work(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> Iterator[None]:
     """The workers, started; at the end stopped, those in a long poll at once."""
     try:
         for worker in workers:
@@ -81,8 +83,8 @@ def _at_work(workers: list[Pump | Schedule], aws: EmbeddedAws) -> Iterator[None]
             worker.join(max(0.0, deadline - time.monotonic()))
 
 
-def _told(api: str, aws: str, pumps: list[Pump], seconds: float) -> str:
-    queues = "\n".join(f"  order queue   {pump.queue_url}" for pump in pumps)
+def _told(api: str, aws: str, mappings: list[EventSourceMapping], seconds: float) -> str:
+    queues = "\n".join(f"  order queue   {mapping.queue_url}" for mapping in mappings)
     return f"""
 OrderOnce is up, in {seconds:.1f} s.
   API           {api}

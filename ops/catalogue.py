@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from chalicelib import clients
+from chalicelib.adapters import clients
 from chalicelib.faults import Unavailable
 from chalicelib.service import Service
 from ops import output

@@ -7,7 +7,7 @@ import boto3
 import click
 from botocore.config import Config
 
-from chalicelib import clients
+from chalicelib.adapters import clients
 from chalicelib.service import Service
 from ops import output
 from ops.findings import Aws, Finding, bus, queue, table, topic

@@ -5,15 +5,14 @@ from itertools import islice
 import click
 
 from chalicelib import times
-from chalicelib.dead_letters import MOST_REPLAYED
 from chalicelib.exact_json import InvalidJson, loads
-from chalicelib.held import DeadLetter
 from chalicelib.service import Service
-from ops import letters, output
+from chalicelib.use_cases.dead_letters import MAX_REPLAYED, DeadLetter
+from ops import output, selection
 from ops.audit import Record, audited
+from ops.export import export, purge
 from ops.interrupts import finishing
-from ops.keeping import export, purge
-from ops.letters import Wanted
+from ops.selection import Wanted
 from ops.stages import on_stage
 
 _PEEK = 30
@@ -31,7 +30,7 @@ dead_letters.add_command(purge)
 
 
 @dead_letters.command("list")
-@letters.options
+@selection.options
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @on_stage
@@ -41,13 +40,13 @@ def list_(service: Service, wanted: Wanted, limit: int, as_json: bool) -> None:
     They are received and handed back at once: SQS cannot peek, and promises no order.
     """
     now = times.utc_now()
-    with service.dead_letters.holding(_PEEK) as held:
-        found = list(islice(letters.matching(held, wanted, now), limit))
+    with service.dead_letters.receiving(_PEEK) as in_flight:
+        found = list(islice(selection.matching(in_flight, wanted, now), limit))
     if as_json:
-        orders = letters.orders_of(found, service.repository)
-        output.as_json([letters.document(letter, orders.get(letter.order_id)) for letter in found])
+        orders = selection.orders_of(found, service.orders)
+        output.as_json([selection.document(letter, orders.get(letter.order_id)) for letter in found])
     else:
-        letters.show(found, service.repository, now)
+        selection.show(found, service.orders, now)
         output.hint(f"{len(found)} shown of about {_depth(service)}.")
 
 
@@ -58,11 +57,11 @@ def show(service: Service, message_id: str) -> None:
     """Show one of them with its body. ID is the message id, or the beginning of it."""
     now = times.utc_now()
     wanted = Wanted(ids=(message_id,))
-    with service.dead_letters.holding(_PEEK) as held:
-        letter = next(letters.matching(held, wanted, now), None)
+    with service.dead_letters.receiving(_PEEK) as in_flight:
+        letter = next(selection.matching(in_flight, wanted, now), None)
     if letter is None:
         raise click.ClickException(_not_seen([message_id]))
-    letters.show([letter], service.repository, now)
+    selection.show([letter], service.orders, now)
     output.say()
     try:
         print(output.pretty(loads(letter.body)))
@@ -73,9 +72,9 @@ def show(service: Service, message_id: str) -> None:
 
 @dead_letters.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@letters.options
+@selection.options
 @click.option(
-    "--limit", type=click.IntRange(1), default=MOST_REPLAYED, show_default=True, help="Replay at most so many."
+    "--limit", type=click.IntRange(1), default=MAX_REPLAYED, show_default=True, help="Replay at most so many."
 )
 @click.option("--yes", is_flag=True, help="Really do it.")
 @on_stage
@@ -100,9 +99,9 @@ def replay(service: Service, wanted: Wanted, limit: int, yes: bool) -> None:
 
 def _would_be_replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
     now = times.utc_now()
-    with service.dead_letters.holding(_PEEK) as held:
-        found = list(islice(letters.matching(held, wanted, now), limit))
-    letters.show(found, service.repository, now)
+    with service.dead_letters.receiving(_PEEK) as in_flight:
+        found = list(islice(selection.matching(in_flight, wanted, now), limit))
+    selection.show(found, service.orders, now)
     return found, []
 
 
@@ -112,12 +111,12 @@ def _replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLe
     total = min(limit, len(wanted.ids) or limit, _depth(service))
     with (
         audited(service, "dead-letters replay") as record,
-        service.dead_letters.holding(_REPLAY) as held,
+        service.dead_letters.receiving(_REPLAY) as in_flight,
         output.progress("Replaying", total) as step,
     ):
-        for letter in letters.matching(held, wanted, times.utc_now()):
+        for letter in selection.matching(in_flight, wanted, times.utc_now()):
             with finishing():
-                sent = service.dead_letters.replay(held, letter)
+                sent = service.dead_letters.replay(in_flight, letter)
                 (replayed if sent else refused).append(letter)
                 _note(record, letter, sent)
             step()

@@ -2,7 +2,7 @@
 
 import click
 
-from chalicelib.idempotency import InvalidKey, order_id_of_key, parse_key
+from chalicelib.domain.idempotency import InvalidKey, order_id_from_key, parse_key
 from chalicelib.service import Service
 from ops import output
 from ops.stages import on_stage
@@ -24,8 +24,8 @@ def explain(service: Service, customer: str, key: str, as_json: bool) -> None:
         parsed = parse_key(key)
     except InvalidKey:
         raise click.ClickException("A key is 1 to 255 visible ASCII characters, bare or quoted.") from None
-    order_id = order_id_of_key(customer, parsed)
-    order = service.repository.get(order_id)
+    order_id = order_id_from_key(customer, parsed)
+    order = service.orders.get(order_id)
     if as_json:
         stands = {"status": order.status.value, "fingerprint": order.fingerprint} if order else {}
         output.as_json(

@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from chalicelib import times
-from chalicelib.documents import order_document
-from chalicelib.operations import NoSuchOrder, NotPossible
-from chalicelib.order import Order, verbs_from
+from chalicelib.domain.order import Order, verbs_from
+from chalicelib.domain.request import Invalid
+from chalicelib.entrypoints.documents import order_document
+from chalicelib.entrypoints.validation import details
 from chalicelib.service import Service
-from chalicelib.validation import Invalid, details
+from chalicelib.use_cases.operations import NoSuchOrder, NotPossible
 from ops import output
 from ops.audit import audited
 from ops.durations import Duration
@@ -30,7 +31,7 @@ def orders() -> None:
 @on_stage
 def show(service: Service, order_id: str, as_json: bool) -> None:
     """Show an order with its history, what it has reserved, and what it waits for."""
-    order = service.repository.get(order_id)
+    order = service.orders.get(order_id)
     if order is None:
         raise click.ClickException(_absent(order_id))
     if as_json:
@@ -65,9 +66,9 @@ def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
     found: list[Order] = []
     start: tuple[str, str] | None = None
     while len(found) < limit:
-        page = service.repository.of_customer(customer, min(100, limit - len(found)), start)
+        page = service.orders.list_by_customer(customer, min(100, limit - len(found)), start)
         found += page.orders
-        start = page.following
+        start = page.next_start
         if start is None:
             break
     if as_json:
@@ -118,15 +119,15 @@ def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
     Each is taken up again by itself, after 1, 2, 4 … minutes, then every six hours.
     """
     now = times.utc_now()
-    found = stuck_orders(service.repository, now, older_than)
+    found = stuck_orders(service.orders, now, older_than)
     if as_json:
         output.as_json([_document(order) for order in found])
         return
     for order in found:
-        since = order.updated_at or order.created_at
+        since = order.updated_at
         taken_up = (
-            f"{output.counted(order.mark.tries, 'time')}, again at {output.moment(order.mark.due_at)}"
-            if order.mark
+            f"{output.counted(order.outbox.retries, 'time')}, again at {output.moment(order.outbox.due_at)}"
+            if order.outbox
             else ""
         )
         output.entry(
@@ -165,7 +166,7 @@ def _document(order: Order) -> dict[str, Any]:
         "correlationId": order.correlation_id,
         "reserved": order.reserved,
         "waitsFor": waits_for(order),
-        "takenUp": order.mark.tries if order.mark else None,
-        "takenUpNextAt": times.to_text(order.mark.due_at) if order.mark else None,
+        "takenUp": order.outbox.retries if order.outbox else None,
+        "takenUpNextAt": times.to_text(order.outbox.due_at) if order.outbox else None,
     }
     return order_document(order) | {name: value for name, value in extra.items() if value is not None}

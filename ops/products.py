@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.adapters.aws_faults import faults
+from chalicelib.adapters.dynamodb.items import to_item
+from chalicelib.domain.order import two_decimals
+from chalicelib.entrypoints.schema import validator
+from chalicelib.entrypoints.validation import pointer
 from chalicelib.exact_json import InvalidJson, loads
-from chalicelib.faults import faults
-from chalicelib.items import marshalled
-from chalicelib.order import two_decimals
-from chalicelib.schema import validator_of
-from chalicelib.validation import pointer
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -88,7 +88,7 @@ def put(client: "DynamoDBClient", table: str, product: Product) -> bool:
             Key={"productId": {"S": product.product_id}},
             UpdateExpression="SET " + ", ".join(filter(None, sets)) + ("" if category else " REMOVE category"),
             ExpressionAttributeNames={"#name": "name"},
-            ExpressionAttributeValues=marshalled(values),
+            ExpressionAttributeValues=to_item(values),
             ReturnValues="ALL_OLD",
         )
     return not answer.get("Attributes")
@@ -107,7 +107,7 @@ def restock(client: "DynamoDBClient", table: str, product_id: str, units: int) -
             "UpdateExpression": "ADD stock :units",
             # A row without a price is no product: it holds stock that a product given up has got back.
             "ConditionExpression": "attribute_exists(price)",
-            "ExpressionAttributeValues": marshalled({":units": units}),
+            "ExpressionAttributeValues": to_item({":units": units}),
         }
     }
     with faults():
@@ -139,7 +139,7 @@ def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 @cache
 def _validator() -> "Validator":
     """What an order may name and pay is what the catalogue may hold: the definitions are those of the order's lines."""
-    of_order = validator_of("order_request")
+    of_order = validator("order_request")
     schema: Any = of_order.schema
     line = schema["properties"]["items"]["items"]["properties"]
     product = {

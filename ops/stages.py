@@ -30,7 +30,7 @@ def config(path: Path = CONFIG) -> Mapping[str, Any]:
     return document
 
 
-def settings_of(stage: str, given: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, str]:
+def environment_of(stage: str, given: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, str]:
     """The environment of a stage; what is given already wins. Raises ClickException for a stage that nobody knows.
 
     An environment that says that it is another stage's is refused: else `--stage prod` would work on the tables of dev.
@@ -49,7 +49,7 @@ def settings_of(stage: str, given: Mapping[str, str], document: Mapping[str, Any
 def entered(stage: str) -> Iterator[Service]:
     """The service of a stage. Its settings are this process's environment within, and no longer. Raises BadSetting."""
     before = dict(os.environ)
-    settings = settings_of(stage, before, config())
+    settings = environment_of(stage, before, config())
     try:
         os.environ.update(settings)
         service.reset()

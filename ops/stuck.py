@@ -2,21 +2,21 @@
 
 from datetime import datetime, timedelta
 
-from chalicelib.changes import LONGEST_PUSH
-from chalicelib.order import Order, Refund, Status
-from chalicelib.repository import Repository
+from chalicelib.domain.changes import MAX_BACKOFF
+from chalicelib.domain.order import Order, Refund, Status
+from chalicelib.use_cases.ports import Orders
 
 
-def stuck_orders(repository: Repository, now: datetime, older_than: timedelta) -> list[Order]:
+def stuck_orders(orders: Orders, now: datetime, older_than: timedelta) -> list[Order]:
     """Those that bear a mark, and have had their status for longer than this; longest first. Raises Unavailable.
 
     When a mark is due says little: `recover` pushes it on with each attempt. So all marks are read, due or not.
     """
     marked = (
         order
-        for order_ids in repository.overdue(now + LONGEST_PUSH + timedelta(hours=1))
-        for order in repository.get_all(order_ids)
-        if order.mark is not None
+        for order_ids in orders.overdue(now + MAX_BACKOFF + timedelta(hours=1))
+        for order in orders.get_all(order_ids)
+        if order.outbox is not None
     )
     waiting = [order for order in marked if now - _since(order) > older_than]
     return sorted(waiting, key=_since)
@@ -24,7 +24,7 @@ def stuck_orders(repository: Repository, now: datetime, older_than: timedelta) -
 
 def waits_for(order: Order) -> str | None:
     """What is left to be done for an order; None: nothing."""
-    if order.mark is None:
+    if order.outbox is None:
         return None
     match order.status:
         case Status.PENDING:
@@ -40,4 +40,4 @@ def waits_for(order: Order) -> str | None:
 
 
 def _since(order: Order) -> datetime:
-    return order.updated_at or order.created_at
+    return order.updated_at

@@ -1,6 +1,5 @@
 """Fixtures that every test may ask for. What they are made of is in tests/support."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -76,15 +75,12 @@ def aws() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def dynamodb_local() -> Iterator[str]:
-    """The endpoint of a DynamoDB Local of this worker's own. Skips where it cannot run, or fails if
-    required."""
+    """The endpoint of a DynamoDB Local of this worker's own. Skips where it cannot run, or fails if required."""
     try:
         with engine.running() as endpoint:
             yield endpoint
     except engine.Unavailable as missing:
-        if os.environ.get("REQUIRE_DYNAMODB_LOCAL") == "1":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        engine.skip_or_fail(missing)
 
 
 @pytest.fixture

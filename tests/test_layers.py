@@ -1,4 +1,4 @@
-"""Imports point one way, every conditional write stands in one place, and app.py is a table of contents."""
+"""The folders are the architecture: imports point one way, every conditional write is in one place."""
 
 import ast
 import re
@@ -10,20 +10,50 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CHALICELIB = ROOT / "chalicelib"
 MODULES = sorted(CHALICELIB.rglob("*.py"))
+SHARED = "shared"
+COMPOSITION = "service"
 
-DOMAIN = {"order", "changes", "idempotency", "validation", "schema", "pricing", "times", "exact_json"}
-FRAMEWORKS = {"boto3", "botocore", "chalice", "aws_lambda_powertools"}
-ENTRY = {"http", "chalice"}
+MAY_IMPORT = {
+    SHARED: {SHARED},
+    "domain": {"domain", SHARED},
+    "use_cases": {"use_cases", "domain", SHARED},
+    "adapters": {"adapters", "domain", SHARED},
+    COMPOSITION: {"use_cases", "adapters", "domain", SHARED},
+    "entrypoints": {"entrypoints", COMPOSITION, "use_cases", "domain", SHARED},
+}
+"""Each room, and the rooms that it may import. An adapter may import one use case more: the ports."""
 
+FRAMEWORKS = {"boto3", "botocore", "chalice", "aws_lambda_powertools", "jsonschema"}
+MAY_USE = {
+    "adapters": {"boto3", "botocore"},
+    "entrypoints": {"jsonschema", "chalice"},
+    SHARED: {"aws_lambda_powertools"},
+}
 WRITING = re.compile(
     r"\b(put_item|update_item|delete_item|transact_write_items|batch_write_item"
     r"|execute_statement|batch_execute_statement|execute_transaction)\b"
 )
 MAY_WRITE = {
-    "repository.py",  # orders and the reservations of their ids
-    "simulated_payments.py",  # the simulated provider's own ledger, which is no table of this service's
+    "repository.py",  # orders
+    "claims.py",  # order ids lent to requests without a key
+    "last_alert.py",  # what people were last told
+    "simulated_payments.py",  # the simulated provider's own ledger
 }
-MOST_STATEMENTS = 3
+MAX_STATEMENTS = 3
+
+
+def room(module: str) -> str:
+    """The room of a module: its folder in chalicelib, or one of the two at the top."""
+    parts = module.split(".")
+    if len(parts) == 1:
+        return SHARED
+    if parts[1] == COMPOSITION:
+        return COMPOSITION
+    return parts[1] if (CHALICELIB / parts[1]).is_dir() else SHARED
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -51,69 +81,51 @@ def packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(path)}
 
 
-def siblings(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imported(path) if name.startswith("chalicelib.")}
+def rooms(path: Path) -> set[str]:
+    ports = "chalicelib.use_cases.ports."
+    return {
+        room(name)
+        for name in imported(path)
+        if name.startswith("chalicelib.") and not (room(module_of(path)) == "adapters" and name.startswith(ports))
+    }
 
 
-def of_domain() -> list[Path]:
-    return [CHALICELIB / f"{name}.py" for name in sorted(DOMAIN)]
+def in_room(name: str) -> list[Path]:
+    return [path for path in MODULES if path.parent != CHALICELIB and room(module_of(path)) == name]
 
 
-@pytest.mark.parametrize("path", of_domain(), ids=lambda path: path.stem)
-def test_the_domain_knows_no_aws_and_no_framework(path: Path) -> None:
-    assert not packages(path) & FRAMEWORKS
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__init__.py"], ids=module_of)
+def test_imports_point_one_way(path: Path) -> None:
+    name = room(module_of(path))
+    assert rooms(path) <= MAY_IMPORT[name]
+    assert packages(path) & FRAMEWORKS <= MAY_USE.get(name, set())
+    assert not packages(path) & {"app", "local", "ops", "deploy", "tests", "benchmarks", "moto", "pytest"}
 
 
-@pytest.mark.parametrize("path", of_domain(), ids=lambda path: path.stem)
-def test_the_domain_imports_nothing_but_the_domain(path: Path) -> None:
-    assert siblings(path) <= DOMAIN
+def test_only_the_edge_of_http_knows_chalice() -> None:
+    assert [path.name for path in MODULES if "chalice" in packages(path)] == ["http.py"]
 
 
-@pytest.mark.parametrize("path", [p for p in of_domain() if p.stem != "times"], ids=lambda path: path.stem)
-def test_the_domain_has_no_clock_of_its_own(path: Path) -> None:
-    assert not re.search(r"\butc_now\b|\.now\(|\butcnow\b|\btime\.time\b|\btoday\(", path.read_text("utf-8"))
+@pytest.mark.parametrize("path", in_room("domain"), ids=module_of)
+def test_the_domain_has_no_clock_and_no_world(path: Path) -> None:
+    assert not re.search(r"\butc_now\b|\.now\(|\butcnow\b|\btime\.time\b|\btoday\(|\bopen\(", path.read_text("utf-8"))
+    assert not packages(path) & {"os", "time", "random", "socket"}
 
 
-@pytest.mark.parametrize("path", of_domain(), ids=lambda path: path.stem)
-def test_the_domain_reads_no_environment(path: Path) -> None:
-    assert "os" not in packages(path)
+def test_the_environment_is_read_in_one_place() -> None:
+    reading = [p.name for p in (*MODULES, ROOT / "app.py") if re.search(r"\benviron\b|getenv", p.read_text("utf-8"))]
+    assert reading == ["settings.py"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_what_runs_in_lambda_imports_nothing_that_is_never_deployed(path: Path) -> None:
-    assert not packages(path) & {"app", "local", "ops", "tests", "benchmarks", "moto", "pytest"}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_only_the_edge_of_http_knows_chalice(path: Path) -> None:
-    assert path.stem in ENTRY or "chalice" not in packages(path)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_nothing_below_imports_what_puts_the_service_together(path: Path) -> None:
-    assert path.stem in {"api", "http", "service"} or not siblings(path) & {"api", "http", "service"}
-
-
-def test_every_write_to_dynamodb_stands_in_the_repository() -> None:
+def test_every_write_to_dynamodb_is_in_the_adapters_that_own_a_table() -> None:
     writing = {path.name for path in MODULES if WRITING.search(path.read_text("utf-8"))}
-    assert writing <= MAY_WRITE
-    assert "repository.py" in writing
+    assert writing == MAY_WRITE
     assert not WRITING.search((ROOT / "app.py").read_text("utf-8"))
 
 
-def test_no_import_goes_in_a_circle() -> None:
-    graph = {path.stem: siblings(path) for path in MODULES}
-    done: set[str] = set()
-
-    def walk(name: str, way: tuple[str, ...]) -> None:
-        assert name not in way, f"a circle: {' → '.join((*way, name))}"
-        if name not in done:
-            for below in sorted(graph.get(name, ())):
-                walk(below, (*way, name))
-            done.add(name)
-
-    for name in graph:
-        walk(name, ())
+def test_adapters_are_made_in_one_place() -> None:
+    others = [path for path in MODULES if room(module_of(path)) not in ("adapters", COMPOSITION)]
+    assert not [path.name for path in others if "adapters" in rooms(path)]
 
 
 @pytest.mark.parametrize("path", [*MODULES, ROOT / "app.py"], ids=lambda path: path.name)
@@ -122,14 +134,33 @@ def test_boto3_clients_are_made_in_one_module(path: Path) -> None:
     assert path.name == "clients.py" or not made
 
 
+def test_no_import_goes_in_a_circle() -> None:
+    modules = {module_of(path) for path in MODULES}
+    graph = {
+        module_of(path): {n if n in modules else n.rpartition(".")[0] for n in imported(path)} & modules
+        for path in MODULES
+    }
+    done: set[str] = set()
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, f"a circle: {' → '.join((*way, name))}"
+        if name not in done:
+            for below in sorted(graph[name]):
+                walk(below, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
 def test_app_reads_like_a_table_of_contents() -> None:
     tree = ast.parse((ROOT / "app.py").read_text("utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert functions
     for function in functions:
         body = [node for node in function.body if not _is_docstring(node)]
-        assert function.decorator_list, f"{function.name} is no route, consumer or schedule"
-        assert 1 <= len(body) <= MOST_STATEMENTS, function.name
+        assert function.decorator_list, f"{function.name} is not a route, consumer or schedule"
+        assert 1 <= len(body) <= MAX_STATEMENTS, function.name
         branches = (ast.If, ast.For, ast.While, ast.Try, ast.Match, ast.With)
         assert not any(isinstance(node, branches) for node in ast.walk(function)), f"{function.name} has logic"
 

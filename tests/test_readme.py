@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from chalicelib.settings import settings_of
+from chalicelib.settings import Settings
 from tests.support.laptop import running_laptop
 from tests.support.template import ROOT
 
@@ -41,14 +41,14 @@ def test_the_configuration_table_has_every_setting() -> None:
             return str(default) if default else "USD"
 
     environment = Asked()
-    settings_of(environment)
+    Settings.from_environment(environment)
     missing = {name for name in environment.names | {"AUTH", "LOG_FORMAT"} if f"`{name}`" not in README}
     assert not missing
 
 
 def test_every_kind_of_problem_is_documented() -> None:
     documented = (ROOT / "docs" / "api.md").read_text("utf-8")
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "chalicelib").rglob("*.py"))
     kinds = set(re.findall(r"Problem\(\s*\d{3},\s*\"([a-z-]+)\"", code))
     assert len(kinds) > 5
     assert {kind for kind in kinds if f"`{kind}`" not in documented} == set()

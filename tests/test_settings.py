@@ -1,33 +1,34 @@
 """A missing or bad setting stops the first call, and is named."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import fields
 from datetime import timedelta
 
 import pytest
+from chalice.test import Client
 
-from chalicelib.settings import BadSetting, Settings, settings_of
+import app as entry
+from chalicelib import service, telemetry
+from chalicelib.settings import BadSetting, Settings, check
 from tests.support.stage import settings_for
+from tests.support.template import ROOT
 
 REQUIRED = [field.name.upper() for field in fields(Settings) if field.type is str]
-WHOLE = {name: f"the {name}" for name in REQUIRED} | {"CURRENCY": "USD"}
+WHOLE = {name: name.replace("_", "-") for name in REQUIRED} | {"CURRENCY": "USD"}
 
 
-def refused(**environment: str) -> str:
-    with pytest.raises(BadSetting) as bad:
-        settings_of(WHOLE | environment)
-    return str(bad.value)
-
-
-def test_tables_queues_and_currency_are_required() -> None:
-    assert {"ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "ORDER_QUEUE", "CURRENCY"} <= set(REQUIRED)
-
-
-def test_what_is_required_is_enough() -> None:
-    settings = settings_of(WHOLE)
-    assert settings.orders_table == "the ORDERS_TABLE"
-    assert settings.idempotency_window == timedelta(hours=1)
+def test_what_is_required_is_enough_and_each_is_read_from_its_own_name() -> None:
+    required = {"ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "ORDER_QUEUE", "CURRENCY"}
+    assert required <= set(REQUIRED)
+    settings = Settings.from_environment(WHOLE)
+    assert {name: getattr(settings, name.lower()) for name in REQUIRED} == WHOLE
+    assert (settings.idempotency_window, settings.order_ttl) == (timedelta(hours=1), timedelta(days=90))
     assert (settings.require_idempotency_key, settings.max_receives) == (False, 6)
-    assert settings.order_ttl == timedelta(days=90)
+    assert settings.fail_payment_percent == 0
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -35,64 +36,98 @@ def test_what_is_required_is_enough() -> None:
 def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
     environment = {n: v for n, v in WHOLE.items() if n != name} | ({name: value} if value is not None else {})
     with pytest.raises(BadSetting, match=f"^the setting {name} is missing$"):
-        settings_of(environment)
+        Settings.from_environment(environment)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
-def test_each_required_setting_is_read_from_its_own_name(name: str) -> None:
-    value = "EUR" if name == "CURRENCY" else "a value of its own"
-    settings = settings_of(WHOLE | {name: value})
-    assert [field for field in REQUIRED if getattr(settings, field.lower()) == value] == [name]
+def test_numbers_and_flags_are_cast() -> None:
+    numbers = {"IDEMPOTENCY_WINDOW_SECONDS": "60", "MAX_RECEIVES": "1", "ORDER_TTL_DAYS": "0"}
+    settings = Settings.from_environment(WHOLE | numbers | {"FAIL_PAYMENT_PERCENT": "100"})
+    assert (settings.idempotency_window, settings.order_ttl) == (timedelta(minutes=1), timedelta(0))
+    assert (settings.max_receives, settings.fail_payment_percent) == (1, 100)
+    for value in ("true", "True", "TRUE", "false"):
+        flag = Settings.from_environment(WHOLE | {"REQUIRE_IDEMPOTENCY_KEY": value}).require_idempotency_key
+        assert flag is (value != "false")
 
 
-@pytest.mark.parametrize("name", ["IDEMPOTENCY_WINDOW_SECONDS", "MAX_RECEIVES", "ORDER_TTL_DAYS"])
-@pytest.mark.parametrize("value", ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "9" * 11, "9" * 5000])
-def test_a_setting_that_is_no_whole_number_in_bounds_is_named(name: str, value: str) -> None:
-    assert refused(**{name: value}).startswith(f"the setting {name} must be ")
+URL = "a URL that begins with http:// or https://"
+TABLES = [name for name in REQUIRED if name.endswith("_TABLE")]
+QUEUES = ["ORDER_QUEUE", "ORDER_DEAD_LETTERS"]
+NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001", "9" * 11, "9" * 5000]
 
 
-@pytest.mark.parametrize("name", ["IDEMPOTENCY_WINDOW_SECONDS", "MAX_RECEIVES"])
-def test_zero_is_too_little(name: str) -> None:
-    assert name in refused(**{name: "0"})
-
-
-def test_numbers_are_cast() -> None:
-    settings = settings_of(WHOLE | {"IDEMPOTENCY_WINDOW_SECONDS": "60", "MAX_RECEIVES": "3", "ORDER_TTL_DAYS": "0"})
-    assert (settings.idempotency_window, settings.max_receives) == (timedelta(minutes=1), 3)
-    assert settings.order_ttl == timedelta(0)
-
-
-@pytest.mark.parametrize(("value", "meant"), [("true", True), ("True", True), ("TRUE", True), ("false", False)])
-def test_a_flag_is_true_or_false(value: str, *, meant: bool) -> None:
-    assert settings_of(WHOLE | {"REQUIRE_IDEMPOTENCY_KEY": value}).require_idempotency_key is meant
-
-
-@pytest.mark.parametrize("value", ["", "yes", "1", "0", " true", "on"])
-def test_a_flag_that_is_neither_is_named(value: str) -> None:
-    assert refused(REQUIRE_IDEMPOTENCY_KEY=value).startswith(
-        "the setting REQUIRE_IDEMPOTENCY_KEY must be true or false"
-    )
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("IDEMPOTENCY_WINDOW_SECONDS", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
+        ("MAX_RECEIVES", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
+        ("ORDER_TTL_DAYS", NO_NUMBERS, "a whole number from 0 to 1000000"),
+        ("FAIL_PAYMENT_PERCENT", ["101", *NO_NUMBERS], "a whole number from 0 to 100"),
+        ("REQUIRE_IDEMPOTENCY_KEY", ["", "yes", "1", "0", " true", "on"], "true or false"),
+        ("CURRENCY", ["usd", "US", "USDX", "U$D", "840"], "three capital letters (ISO 4217)"),
+        *((name, ["my table", "a/b", "ab", "é" * 3], "the name of a table") for name in TABLES),
+        *((name, ["a b", "a.b", "a" * 81], "the name or the URL of a queue") for name in QUEUES),
+        ("EVENT_BUS", ["a bus", "a,b"], "a name or an ARN"),
+        ("ALERTS_TOPIC", ["a topic", "a:b"], "a name or an ARN"),
+        ("STAGE", ["a stage", "a.b"], "a name of letters, digits, _ and -"),
+        ("CONSUMER_BATCHING_WINDOW_SECONDS", ["301", *NO_NUMBERS], "a whole number from 0 to 300"),
+        ("CONSUMER_MAX_CONCURRENCY", ["1", "1001", *NO_NUMBERS], "a whole number from 2 to 1000"),
+        ("AUTH", ["", "IAM", "all"], "one of iam, none"),
+        ("LOG_FORMAT", ["", "xml"], "one of json, text"),
+        ("LOG_LEVEL", ["", "loud"], "one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),
+        ("AWS_ENDPOINT_URL", ["127.0.0.1:8010", "ftp://a", "http://"], URL),
+    ],
+)
+def test_an_invalid_setting_is_named(name: str, values: list[str], said: str) -> None:
+    for value in values:
+        with pytest.raises(BadSetting) as bad:
+            check(WHOLE | {name: value})
+        assert str(bad.value) == f"the setting {name} must be {said}, not {value!r}"
 
 
 @pytest.mark.parametrize("stage", ["dev", "local", "prod"])
 def test_every_stages_configuration_is_whole(stage: str) -> None:
-    assert settings_of(settings_for(stage)).orders_table == f"orderonce-{stage}-orders"
+    assert Settings.from_environment(settings_for(stage)).orders_table == f"orderonce-{stage}-orders"
 
 
 def test_the_environment_is_read_when_asked_not_when_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in WHOLE.items():
         monkeypatch.setenv(name, value)
-    assert settings_of().currency == "USD"
+    assert Settings.from_environment().currency == "USD"
     monkeypatch.delenv("CURRENCY")
     with pytest.raises(BadSetting, match="CURRENCY"):
-        settings_of()
+        Settings.from_environment()
 
 
-@pytest.mark.parametrize("currency", ["usd", "US", "USDX", "U$D", "840"])
-def test_a_currency_that_no_event_could_bear_is_named(currency: str) -> None:
-    assert "CURRENCY" in refused(CURRENCY=currency)
+def variables_of_the_readme() -> list[str]:
+    table = (ROOT / "README.md").read_text("utf-8").partition("## Configuration")[2].partition("\n## ")[0]
+    return re.findall(r"`([A-Z][A-Z_]+)`(?=[^|]*\|)", "\n".join(re.findall(r"^\|[^|]*\|", table, re.MULTILINE)))
 
 
-@pytest.mark.parametrize(("name", "value"), [("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud")])
-def test_a_way_of_logging_that_there_is_not_is_named(name: str, value: str) -> None:
-    assert name in refused(**{name: value})
+@pytest.mark.parametrize("name", variables_of_the_readme())
+def test_a_bad_value_of_any_setting_ends_the_import_of_the_app_with_one_sentence(name: str) -> None:
+    environment = {"PATH": os.environ["PATH"], name: "not / this, surely"}
+    run = [sys.executable, "-c", "import app"]
+    ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.fullmatch(
+        rf"OrderOnce cannot start: the setting {name} must be [^\n]+, not 'not / this, surely'\.\n", ended.stderr
+    )
+
+
+def test_a_missing_setting_ends_an_invocation_with_one_line_and_a_request_with_a_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in WHOLE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test-missing-setting")
+    service.reset()
+    telemetry.logger.cache_clear()
+    client = Client(entry.app, project_dir=str(ROOT / "tests"))
+    with pytest.raises(SystemExit):
+        client.lambda_.invoke("recover", client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
+    assert client.http.get("/orders/o1").status_code == 500
+    service.reset()
+    telemetry.logger.cache_clear()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in lines] == ["OrderOnce cannot run: the setting ORDERS_TABLE is missing."] * 2
+    assert not any("exception" in line for line in lines)

@@ -6,12 +6,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from chalicelib import telemetry
+from chalicelib import settings, telemetry
 from tests.support.events import FakeLambdaContext
 
 Capture = pytest.CaptureFixture[str]
@@ -19,67 +20,61 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _a_logger_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Iterator[None]:
-    """A logger keeps the stream that it was made with, so each test makes one anew, under a name of its own."""
+    """A logger keeps the stream that it was made with, so each test makes a new one, under a name of its own."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"test-{uuid.uuid4()}")
     monkeypatch.setenv("LOG_LEVEL", "INFO")
-    telemetry.logger.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
+    settings.app_settings.cache_clear()
     telemetry.logger.cache_clear()
 
 
 @pytest.fixture
 def as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_FORMAT", "text")
+    forget()
 
 
-def lines(capsys: Capture) -> list[dict[str, Any]]:
-    """The log lines written so far."""
-    return [line for line in _documents(capsys) if "_aws" not in line]
-
-
-def _documents(capsys: Capture) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def metrics(capsys: Capture) -> list[tuple[str, float, str | None]]:
-    """Name, sum and reason of each metric written so far."""
+def said(capsys: Capture) -> tuple[list[dict[str, Any]], list[tuple[str, float, str | None]]]:
+    """The log lines written since it was asked last; and name, sum and reason of each metric."""
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = []
-    for document in _documents(capsys):
+    for document in documents:
         for directive in document.get("_aws", {}).get("CloudWatchMetrics", ()):
             assert directive["Namespace"] == "OrderOnce"
             (dimensions,) = directive["Dimensions"]
             reason = document["reason"] if "reason" in dimensions else None
             found += [(m["Name"], sum(document[m["Name"]]), reason) for m in directive["Metrics"]]
-    return found
+    return [document for document in documents if "_aws" not in document], sorted(found, key=str)
 
 
 # --- keys ---
 
 
-def test_all_that_is_logged_inside_bears_the_keys_and_what_is_outside_does_not(capsys: Capture) -> None:
+def test_all_that_is_logged_inside_has_the_keys_and_nothing_else_has_even_after_a_fault(capsys: Capture) -> None:
     with telemetry.invocation(requestId="r1"):
         with telemetry.bound(orderId="o1", correlationId=None):
-            telemetry.info("inner")
+            telemetry.info("inner", count=1, reason=None)
         telemetry.warning("outer")
-    telemetry.info("outside")
-    inner, outer, outside = lines(capsys)
-    assert (inner["requestId"], inner["orderId"], inner["level"]) == ("r1", "o1", "INFO")
-    assert "correlationId" not in inner
-    assert (outer["requestId"], outer["level"]) == ("r1", "WARNING")
-    assert "orderId" not in outer
-    assert "requestId" not in outside
-
-
-def test_keys_do_not_leak_into_the_next_invocation_even_after_a_fault(capsys: Capture) -> None:
-    with pytest.raises(ZeroDivisionError), telemetry.invocation(requestId="r1"), telemetry.bound(orderId="o1"):
+    with pytest.raises(ZeroDivisionError), telemetry.invocation(requestId="r2"), telemetry.bound(orderId="o2"):
         raise ZeroDivisionError
+    telemetry.info("outside")
     with telemetry.invocation():
         telemetry.info("next")
-    (line,) = lines(capsys)
-    assert not {"requestId", "orderId"} & set(line)
+    own = {"level", "message", "requestId", "orderId", "correlationId", "count", "reason"}
+    assert [{name: line[name] for name in own & set(line)} for line in said(capsys)[0]] == [
+        {"level": "INFO", "message": "inner", "requestId": "r1", "orderId": "o1", "count": 1},
+        {"level": "WARNING", "message": "outer", "requestId": "r1"},
+        {"level": "INFO", "message": "outside"},
+        {"level": "INFO", "message": "next"},
+    ]
 
 
-def test_keys_do_not_leak_between_threads(capsys: Capture) -> None:
+def test_neither_keys_nor_metrics_leak_between_threads(capsys: Capture) -> None:
     together = threading.Barrier(8)
 
     def work(n: int) -> None:
@@ -89,10 +84,12 @@ def test_keys_do_not_leak_between_threads(capsys: Capture) -> None:
                     if step == 0:
                         together.wait()
                     telemetry.info("at work", worker=n, step=step)
+                    telemetry.count(f"Metric{n}")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
-    found = lines(capsys)
+    found, metrics = said(capsys)
+    assert metrics == [(f"Metric{n}", 20, None) for n in range(8)]
     assert len(found) == 160
     for line in found:
         assert line["requestId"] == f"r{line['worker']}"
@@ -100,23 +97,18 @@ def test_keys_do_not_leak_between_threads(capsys: Capture) -> None:
         assert [name for name in line if name.startswith("own")] == [f"own{line['worker']}"]
 
 
-def test_the_keys_of_one_event_are_its_own(capsys: Capture) -> None:
-    telemetry.info("first", orderId="o1", reason=None)
-    telemetry.info("second")
-    first, second = lines(capsys)
-    assert first["orderId"] == "o1"
-    assert "reason" not in first
-    assert "orderId" not in second
-
-
 def test_an_unexpected_fault_is_logged_with_its_traceback(capsys: Capture) -> None:
+    log_a_fault()
+    ((line,), _) = said(capsys)
+    assert (line["level"], line["message"], line["orderId"]) == ("ERROR", "unexpected", "o1")
+    assert "nothing to divide by" in line["exception"]
+
+
+def log_a_fault() -> None:
     try:
         raise ZeroDivisionError("nothing to divide by")
     except ZeroDivisionError:
         telemetry.exception("unexpected", orderId="o1")
-    (line,) = lines(capsys)
-    assert (line["level"], line["message"], line["orderId"]) == ("ERROR", "unexpected", "o1")
-    assert "nothing to divide by" in line["exception"]
 
 
 # --- metrics ---
@@ -128,60 +120,32 @@ def test_what_is_counted_is_written_when_the_invocation_ends_in_one_line(capsys:
         telemetry.count("OrdersPlaced")
         telemetry.count("OrdersReserved", 10)
         assert capsys.readouterr().out == ""
-    assert sorted(metrics(capsys)) == [("OrdersPlaced", 2, None), ("OrdersReserved", 10, None)]
-
-
-def test_metrics_are_written_also_when_the_handler_raises(capsys: Capture) -> None:
-    def handler(_: Any) -> None:
-        telemetry.count("MessagesRetried")
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        telemetry.per_invocation(SimpleNamespace(context=None), handler)
-    assert metrics(capsys) == [("MessagesRetried", 1, None)]
+    written = capsys.readouterr().out
+    assert written.count("\n") == 1
+    assert (json.loads(written)["OrdersPlaced"], json.loads(written)["OrdersReserved"]) == ([1, 1], [10])
 
 
 def test_an_invocation_that_counts_nothing_writes_nothing(capsys: Capture) -> None:
+    telemetry.count("OrdersPlaced")  # outside: no harm
     with telemetry.invocation():
         pass
     assert capsys.readouterr().out == ""
 
 
-def test_metrics_do_not_leak_into_the_next_invocation(capsys: Capture) -> None:
-    for name in ("OrdersPlaced", "OrdersReplayed"):
-        with telemetry.invocation():
-            telemetry.count(name)
-        assert metrics(capsys) == [(name, 1, None)]
-
-
-def test_an_invocation_inside_another_leaves_it_its_own_metrics(capsys: Capture) -> None:
+def test_an_invocation_inside_another_or_after_it_has_its_own_metrics(capsys: Capture) -> None:
     with telemetry.invocation():
         with telemetry.invocation():
             telemetry.count("OrdersReplayed")
-        assert metrics(capsys) == [("OrdersReplayed", 1, None)]
+        assert said(capsys)[1] == [("OrdersReplayed", 1, None)]
         telemetry.count("OrdersPlaced")
-    assert metrics(capsys) == [("OrdersPlaced", 1, None)]
-
-
-def test_metrics_do_not_leak_between_threads(capsys: Capture) -> None:
-    together = threading.Barrier(8)
-
-    def work(n: int) -> None:
-        with telemetry.invocation():
-            together.wait()
-            for _ in range(50):
-                telemetry.count(f"Metric{n}")
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    assert sorted(metrics(capsys)) == [(f"Metric{n}", 50, None) for n in range(8)]
+    assert said(capsys)[1] == [("OrdersPlaced", 1, None)]
 
 
 def test_a_failed_order_counts_in_all_and_by_reason(capsys: Capture) -> None:
     with telemetry.invocation():
         for reason in ("OUT_OF_STOCK", "OUT_OF_STOCK", "UNKNOWN_PRODUCT"):
             telemetry.count("OrdersFailed", reason=reason)
-    assert sorted(metrics(capsys), key=str) == [
+    assert said(capsys)[1] == [
         ("OrdersFailed", 1, "OUT_OF_STOCK"),
         ("OrdersFailed", 1, "OUT_OF_STOCK"),
         ("OrdersFailed", 1, "UNKNOWN_PRODUCT"),
@@ -193,51 +157,31 @@ def test_a_batch_that_counts_more_than_a_line_can_hold_loses_nothing(capsys: Cap
     with telemetry.invocation():
         for _ in range(250):
             telemetry.count("OrdersRecovered")
-    assert sum(value for _, value, _ in metrics(capsys)) == 250
-
-
-def test_counting_outside_an_invocation_does_no_harm(capsys: Capture) -> None:
-    telemetry.count("OrdersPlaced")
-    assert capsys.readouterr().out == ""
+    assert sum(value for _, value, _ in said(capsys)[1]) == 250
 
 
 # --- text, for a person ---
 
 
 @pytest.mark.usefixtures("as_text")
-def test_as_text_an_event_is_one_line(capsys: Capture) -> None:
+def test_as_text_an_event_is_one_line_whatever_its_values_and_there_is_none_for_machines(capsys: Capture) -> None:
     with telemetry.invocation(requestId="r1"):
-        telemetry.info("order confirmed", orderId="o1", count=3)
-        telemetry.count("OrdersConfirmed")
+        telemetry.info("order confirmed", orderId="o1", count=3, reason="a\n12:00:00 INFO a line of its own")
         telemetry.count("OrdersFailed", reason="OUT_OF_STOCK")
+        for _ in range(250):
+            telemetry.count("OrdersConfirmed")
     (line,) = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\S* INFO +order confirmed +requestId=r1 orderId=o1 count=3", line)
-
-
-@pytest.mark.usefixtures("as_text")
-def test_as_text_no_value_can_begin_a_line_of_its_own(capsys: Capture) -> None:
-    telemetry.warning("message quarantined", reason="#/a\n12:00:00 INFO order confirmed: is not a known field")
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    keys = r"requestId=r1 orderId=o1 count=3 reason='a\\n12:00:00 INFO a line of its own'"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\S* INFO +order confirmed +" + keys, line)
 
 
 @pytest.mark.usefixtures("as_text")
 def test_as_text_a_fault_brings_its_traceback(capsys: Capture) -> None:
-    try:
-        raise ZeroDivisionError("nothing to divide by")
-    except ZeroDivisionError:
-        telemetry.exception("unexpected")
+    log_a_fault()
     first, *trace = capsys.readouterr().out.splitlines()
     assert "unexpected" in first
     assert trace[0].startswith("Traceback")
     assert "nothing to divide by" in trace[-1]
-
-
-@pytest.mark.usefixtures("as_text")
-def test_as_text_there_is_never_a_line_for_machines(capsys: Capture) -> None:
-    with telemetry.invocation():
-        for _ in range(250):
-            telemetry.count("OrdersRecovered")
-    assert capsys.readouterr().out == ""
 
 
 # --- correlation ids ---
@@ -245,37 +189,54 @@ def test_as_text_there_is_never_a_line_for_machines(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("header", ["c", "c" * 128, "9b2f-1c3e/x=1,y"])
 def test_a_visible_correlation_id_is_the_clients(header: str) -> None:
-    assert telemetry.correlation_id_of(header, "r1") == header
+    assert telemetry.correlation_id(header, "r1") == header
 
 
 @pytest.mark.parametrize("header", [None, "", "c" * 129, "a b", "a\n", "é", "\ud800", "a\x00"])
 def test_any_other_gives_way_to_the_requests_or_a_new_one(header: str | None) -> None:
-    assert telemetry.correlation_id_of(header, "r1") == "r1"
-    made = telemetry.correlation_id_of(header, None)
+    assert telemetry.correlation_id(header, "r1") == "r1"
+    made = telemetry.correlation_id(header, None)
     assert str(uuid.UUID(made)) == made
-    assert telemetry.correlation_id_of(header, None) != made
+    assert telemetry.correlation_id(header, None) != made
 
 
 # --- the middleware ---
 
+CONTEXT = FakeLambdaContext(aws_request_id="r1")
 
-@pytest.mark.parametrize("name", ["lambda_context", "context"])
-def test_every_kind_of_invocation_logs_its_request_id_and_writes_its_metrics(name: str, capsys: Capture) -> None:
-    context = FakeLambdaContext(aws_request_id="r1")
 
-    def handler(_: Any) -> str:
+@pytest.mark.parametrize(
+    ("event", "request_id"),
+    [
+        (SimpleNamespace(lambda_context=CONTEXT), "r1"),
+        (SimpleNamespace(context=CONTEXT), "r1"),
+        (SimpleNamespace(context=None), None),
+    ],
+    ids=["HTTP", "any other", "none"],
+)
+@pytest.mark.parametrize("raises", [False, True])
+def test_every_kind_of_invocation_logs_its_request_id_and_writes_its_metrics(
+    event: Any, request_id: str | None, capsys: Capture, *, raises: bool
+) -> None:
+    def handler(given: Any) -> str:
+        assert given is event
         telemetry.info("inside")
         telemetry.count("OrdersPlaced")
+        if raises:
+            raise ZeroDivisionError
         return "answer"
 
-    assert telemetry.per_invocation(SimpleNamespace(**{name: context}), handler) == "answer"
-    inside, emf = _documents(capsys)
-    assert inside["requestId"] == "r1"
-    assert emf["OrdersPlaced"] == [1.0]
+    with pytest.raises(ZeroDivisionError) if raises else nullcontext():
+        assert telemetry.per_invocation(event, handler) == "answer"
+    ((inside,), metrics) = said(capsys)
+    assert inside.get("requestId") == request_id
+    assert metrics == [("OrdersPlaced", 1, None)]
 
 
-def test_without_a_context_there_is_no_request_id_and_no_fault(capsys: Capture) -> None:
-    handler: Callable[[Any], None] = lambda _: telemetry.info("inside")  # noqa: E731
-    telemetry.per_invocation(SimpleNamespace(context=None), handler)
-    (line,) = lines(capsys)
-    assert "requestId" not in line
+@pytest.mark.parametrize("log", [telemetry.info, telemetry.warning, telemetry.error, telemetry.exception])
+def test_a_line_says_where_it_was_logged(log: Callable[[str], None], capsys: Capture) -> None:
+    def somebody() -> None:
+        log("here")
+
+    somebody()
+    assert re.fullmatch(r"somebody:\d+", said(capsys)[0][0]["location"])

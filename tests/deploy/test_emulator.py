@@ -18,10 +18,10 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.support import emulator as engine
-from tests.support.deployed_shop import STOCK, Shop, event
-from tests.support.deployment import APP, FUNCTIONS, STAGE, Deployment
-from tests.support.till import books_of, stock_of
+from tests.deploy.support import emulator as engine
+from tests.deploy.support.deployed_shop import STOCK, DeployedShop, event
+from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE, Deployment
+from tests.support.tables import books_in, stock_in
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ SCHEDULE_SECONDS = 100
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]:
     if os.environ.get("REQUIRE_EMULATOR") != "1":
         pytest.skip("deploys to an emulator of AWS, which takes minutes: REQUIRE_EMULATOR=1 asks for it")
     try:
@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
                 patch.setenv(name, value)
             deployment = Deployment(emulator, tmp_path_factory.mktemp("deploy"))
             deployment.create_resources()
-            shop = Shop(deployment)
+            shop = DeployedShop(deployment)
             shop.open()
             deployment.chalice("deploy")
             yield shop
@@ -48,7 +48,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         pytest.fail(str(missing))
 
 
-def test_every_function_of_the_app_is_there_with_a_role_and_a_trigger_of_its_own(shop: Shop) -> None:
+def test_every_function_of_the_app_is_there_with_a_role_and_a_trigger_of_its_own(shop: DeployedShop) -> None:
     lambdas = shop.deployment.lambdas
     functions = {function["FunctionName"]: function for function in lambdas.list_functions()["Functions"]}
     assert functions.keys() == {f"{APP}-{STAGE}", *map(shop.deployment.named, FUNCTIONS)}
@@ -65,35 +65,35 @@ def test_every_function_of_the_app_is_there_with_a_role_and_a_trigger_of_its_own
     }
 
 
-def test_a_good_event_is_fulfilled_by_the_deployed_consumer(shop: Shop) -> None:
-    before = stock_of(shop.stage)["PROD-100"]
+def test_a_good_event_is_fulfilled_by_the_deployed_consumer(shop: DeployedShop) -> None:
+    before = stock_in(shop.stage)["PROD-100"]
     shop.send(event("good", "PROD-100", 2))
     [order] = shop.once_confirmed("good")
     assert [entry["status"] for entry in order["history"]] == ["PENDING", "RESERVED", "CONFIRMED"]
-    assert stock_of(shop.stage)["PROD-100"] == before - 2
-    charged = books_of(shop.stage)["good"]
+    assert stock_in(shop.stage)["PROD-100"] == before - 2
+    charged = books_in(shop.stage)["good"]
     assert (charged["state"], charged["amount"]) == ("CHARGED", Decimal("299.98"))
-    told, *_ = shop.told_of("good")
-    assert told["detail-type"] == "OrderPlaced"
-    assert told["detail"]["correlationId"] == "corr-good"
+    published, *_ = shop.published_of("good")
+    assert published["detail-type"] == "OrderPlaced"
+    assert published["detail"]["correlationId"] == "corr-good"
     shop.once_worked_off()
 
 
-def test_a_duplicate_changes_nothing_whatever_time_it_bears(shop: Shop) -> None:
+def test_a_duplicate_changes_nothing_whatever_its_time(shop: DeployedShop) -> None:
     shop.send(event("twice", "PROD-001"))
     [order] = shop.once_confirmed("twice")
     shop.once_worked_off()
-    stock, books = stock_of(shop.stage), books_of(shop.stage)
+    stock, books = stock_in(shop.stage), books_in(shop.stage)
 
     shop.send(event("twice", "PROD-001"), event("twice", "PROD-001", createdAt="2026-11-20T08:00:00Z"))
     shop.once_worked_off()
 
     assert shop.order("twice") == order
-    assert (stock_of(shop.stage), books_of(shop.stage)) == (stock, books)
-    assert len({told["detail"]["eventId"] for told in shop.told_of("twice")}) == 1
+    assert (stock_in(shop.stage), books_in(shop.stage)) == (stock, books)
+    assert len({each["detail"]["eventId"] for each in shop.published_of("twice")}) == 1
 
 
-def test_a_poisonous_message_is_a_dead_letter_that_says_why(shop: Shop) -> None:
+def test_a_poisonous_message_is_a_dead_letter_that_says_why(shop: DeployedShop) -> None:
     no_quantity = event("poison", "PROD-001") | {"items": [{"productId": "PROD-001"}]}
     garbled, incomplete = shop.send("{not JSON", no_quantity)
 
@@ -111,11 +111,11 @@ def test_a_poisonous_message_is_a_dead_letter_that_says_why(shop: Shop) -> None:
     assert not shop.order("poison")
 
 
-def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: Shop) -> None:
+def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: DeployedShop) -> None:
     shop.send(event("old", "PROD-002"))
     [old] = shop.once_confirmed("old")
     shop.once_worked_off()
-    before = stock_of(shop.stage)
+    before = stock_in(shop.stage)
     with shop.intake_paused():
         *_, one, other, garbled, nothing_ordered = shop.send(
             event("new", "PROD-001", 3),
@@ -142,16 +142,16 @@ def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: Shop) 
     # Of two orders under one id the first to be written stands. The other came again, and was then known for it.
     [quarrel] = shop.once_confirmed("quarrel")
     loser = shop.dead_letter(other if quarrel["items"][0]["quantity"] == 1 else one)
-    assert (loser["orderId"], loser["reason"]) == ("quarrel", "another order of this id stands")
+    assert (loser["orderId"], loser["reason"]) == ("quarrel", "an order with this id and different contents exists")
     assert loser["receiveCount"] == "2"
     assert shop.dead_letter(garbled)["body"] == "garbled"
     assert shop.dead_letter(nothing_ordered)["orderId"] == "nothing"
     taken = {"PROD-001": 3, "PROD-002": 0, "PROD-003": 1, "PROD-006": quarrel["items"][0]["quantity"], "PROD-009": 0}
-    after = stock_of(shop.stage)
+    after = stock_in(shop.stage)
     assert {product_id: before[product_id] - after[product_id] for product_id in taken} == taken
 
 
-def test_a_dead_letter_is_replayed_by_the_deployed_function(shop: Shop) -> None:
+def test_a_dead_letter_is_replayed_by_the_deployed_function(shop: DeployedShop) -> None:
     shop.stage.sqs.send_message(  # as SQS itself puts it there when its reader has died six times
         QueueUrl=shop.stage.queue_url("ORDER_DEAD_LETTERS"), MessageBody=json.dumps(event("crashed", "PROD-007"))
     )
@@ -163,7 +163,7 @@ def test_a_dead_letter_is_replayed_by_the_deployed_function(shop: Shop) -> None:
     shop.once_confirmed("crashed")
 
 
-def test_an_order_placed_by_the_api_is_fulfilled_and_found_by_one_correlation_id(shop: Shop) -> None:
+def test_an_order_placed_by_the_api_is_fulfilled_and_found_by_one_correlation_id(shop: DeployedShop) -> None:
     body = {"customerId": "CUST-7", "items": [{"productId": "PROD-005", "quantity": 1}], "totalAmount": 199.99}
     headers = {"Idempotency-Key": "double-click", "X-Correlation-Id": "corr-of-the-click"}
     with shop.deployment.api() as port:
@@ -173,8 +173,8 @@ def test_an_order_placed_by_the_api_is_fulfilled_and_found_by_one_correlation_id
     order_id = json.loads(first.body)["orderId"]
     shop.once_confirmed(order_id)
 
-    told, *_ = shop.told_of(order_id)
-    assert told["detail"]["correlationId"] == "corr-of-the-click"
+    published, *_ = shop.published_of(order_id)
+    assert published["detail"]["correlationId"] == "corr-of-the-click"
     said = shop.deployment.eventually(
         "the consumer's log of the order",
         lambda: [
@@ -186,7 +186,7 @@ def test_an_order_placed_by_the_api_is_fulfilled_and_found_by_one_correlation_id
     assert [line["orderId"] for line in said] == [order_id]
 
 
-def test_a_function_may_do_its_own_work_and_no_other(shop: Shop) -> None:
+def test_a_function_may_do_its_own_work_and_no_other(shop: DeployedShop) -> None:
     queue = {"QueueUrl": shop.stage.queue_url("ORDER_QUEUE")}
     forged = {"TableName": shop.stage["ORDERS_TABLE"], "Item": {"orderId": {"S": "forged"}}}
     may = shop.deployment.may
@@ -197,8 +197,8 @@ def test_a_function_may_do_its_own_work_and_no_other(shop: Shop) -> None:
     shop.once_confirmed("sent")
 
 
-def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: Shop) -> None:
-    fulfilment = shop.deployment.project / "chalicelib" / "fulfilment.py"
+def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: DeployedShop) -> None:
+    fulfilment = shop.deployment.project / "chalicelib" / "use_cases" / "fulfilment.py"
     code = fulfilment.read_text("utf-8")
     assert '"order confirmed"' in code
     fulfilment.write_text(code.replace('"order confirmed"', '"order confirmed by new code"'), "utf-8")
@@ -216,8 +216,8 @@ def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: 
     orders = shop.once_confirmed(*waiting, *sent, seconds=120)
     shop.once_worked_off()
     assert len({*waiting, *sent}) == len(orders)
-    assert stock_of(shop.stage)["P-STREAM"] == STOCK["P-STREAM"] - len(orders)
-    books = books_of(shop.stage)
+    assert stock_in(shop.stage)["P-STREAM"] == STOCK["P-STREAM"] - len(orders)
+    books = books_in(shop.stage)
     assert {books[order["orderId"]]["paymentId"] for order in orders} == {order["paymentId"] for order in orders}
     assert {books[order["orderId"]]["state"] for order in orders} == {"CHARGED"}
 
@@ -227,20 +227,20 @@ def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: 
     assert new & {*sent}
 
 
-def test_an_order_whose_message_was_never_sent_is_recovered_by_the_schedule(shop: Shop) -> None:
+def test_an_order_whose_message_was_never_sent_is_recovered_by_the_schedule(shop: DeployedShop) -> None:
     shop.once_confirmed("forgotten", seconds=SCHEDULE_SECONDS)
     assert "forgotten" in {line.get("orderId") for line in shop.deployment.said("recover", "order recovered")}
 
 
-def test_the_operator_is_told_of_dead_letters_by_the_schedule(shop: Shop) -> None:
-    [alert, *_] = shop.deployment.eventually("an alert", lambda: shop.take("alerts"), SCHEDULE_SECONDS)
+def test_the_operator_is_alerted_of_dead_letters_by_the_schedule(shop: DeployedShop) -> None:
+    [alert, *_] = shop.deployment.eventually("an alert", shop.alerts, SCHEDULE_SECONDS)
     notification = json.loads(alert)
     assert notification["Subject"].startswith(f"OrderOnce {STAGE}: ")
     assert f"python -m ops --stage {STAGE} dead-letters list" in notification["Message"]
     assert shop.deployment.said("dead_letter_monitor", "dead letters are waiting")
 
 
-def test_deleting_takes_the_functions_and_leaves_tables_and_queues(shop: Shop) -> None:
+def test_deleting_takes_the_functions_and_leaves_tables_and_queues(shop: DeployedShop) -> None:
     shop.once_worked_off()
     shop.check_conserved()
     orders = shop.stage.items("ORDERS_TABLE")

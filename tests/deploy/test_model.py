@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from chalicelib import exact_json
-from chalicelib.validation import Invalid, order_request
+from chalicelib.domain.request import Invalid
+from chalicelib.entrypoints.validation import order_request
 from deploy.model import order_model
 
 GATEWAY = Draft4Validator(order_model())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import app as entry
-from chalicelib import clients
+from chalicelib.adapters import clients
 from chalicelib.service import Service, compose
-from chalicelib.settings import settings_of
+from chalicelib.settings import Settings
 from deploy import policies
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_of
 from tests.deploy.usage import Permission, permissions
@@ -120,7 +120,7 @@ class Usage:
 
     def _cold(self) -> Service:
         aws = clients.dynamodb(), clients.sqs(), clients.events(), clients.sns()
-        return compose(settings_of(self.shop.stage.settings), *aws, clock=self.shop.clock)
+        return compose(Settings.from_environment(self.shop.stage.settings), *aws, clock=self.shop.clock)
 
     def _recorded(self, function: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
         def invoked(*args: Any, **kwargs: Any) -> Any:

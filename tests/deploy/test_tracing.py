@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tracing import trace_aws_calls
+from chalicelib.adapters.clients import trace_aws_calls
 from tests.support.template import ROOT
 
 IN_LAMBDA = {
@@ -20,7 +20,7 @@ IN_LAMBDA = {
 
 PROGRAM = """
 import json, sys, threading
-from chalicelib.tracing import trace_aws_calls
+from chalicelib.adapters.clients import trace_aws_calls
 traced = trace_aws_calls() and trace_aws_calls()
 import boto3
 from moto import mock_aws

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.queues import order_created_event
+from chalicelib.adapters.queues import order_created_event
 from deploy.alarms import FEWEST_ORDERS, NAMESPACE
 from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, timeout_of
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.support.orders import an_order
 from tests.support.template import Template
-from tests.support.till import an_order
 
 ALARMS = {
     "dead-letters",
@@ -224,7 +224,7 @@ def test_the_dashboard_names_what_is_there(package: Package) -> None:
 
 
 def test_every_business_metric_that_is_shown_or_watched_is_counted_somewhere(package: Package) -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").rglob("*.py"))
     wanted = set(business_metrics(package))
     # Those whose name is put together from an outcome or a status.
     composed = {name for name in wanted if re.fullmatch("Payments(Charged|Declined|Unknown)|OrdersCancelled", name)}
@@ -257,7 +257,7 @@ def test_one_query_finds_a_correlation_id_through_api_consumer_and_events(packag
 
 
 def test_queries_ask_for_lines_that_are_logged(package: Package) -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").rglob("*.py"))
     for query in package.of_type("AWS::Logs::QueryDefinition").values():
         asked = re.findall(r"message (?:= |in \[)([^\]|\n]+)", query["QueryString"])
         for line in re.findall('"([^"]+)"', " ".join(asked)):

@@ -11,7 +11,7 @@ from chalice.app import Chalice
 from chalice.config import Config
 
 from local.aws import EmbeddedAws
-from local.pump import Pump, pumps_of
+from local.event_source_mapping import EventSourceMapping, event_source_mappings
 from local.resources import create_resources
 from local.server import listen
 from local.settings import LOOPBACK, ROOT, STAGE, enter_stage, read_json, stage_variables
@@ -59,14 +59,14 @@ def outputs(embedded_aws: EmbeddedAws) -> dict[str, str]:
 
 
 @pytest.fixture
-def pump_into(outputs: dict[str, str], config_json: dict[str, Any]) -> Iterator[Callable[..., Pump]]:
+def pump_into(outputs: dict[str, str], config_json: dict[str, Any]) -> Iterator[Callable[..., EventSourceMapping]]:
     """A pump from the order queue into a function of the test's."""
-    made: list[Pump] = []
+    made: list[EventSourceMapping] = []
 
-    def pump(consume: Callable[[Any], Any]) -> Pump:
+    def pump(consume: Callable[[Any], Any]) -> EventSourceMapping:
         app = Chalice("orderonce")
         app.on_sqs_message(queue=outputs["OrderQueueName"], batch_size=10, name="order_consumer")(consume)
-        [one] = pumps_of(app, stage_config(app, config_json))
+        [one] = event_source_mappings(app, stage_config(app, config_json))
         made.append(one)
         return one
 

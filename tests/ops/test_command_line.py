@@ -18,7 +18,7 @@ from chalicelib import telemetry
 from ops import output
 from ops.cli import ops
 from ops.interrupts import finishing
-from ops.stages import entered, settings_of
+from ops.stages import entered, environment_of
 from tests.ops.conftest import Operator
 from tests.support.shop import Shop
 from tests.support.template import ROOT
@@ -43,7 +43,7 @@ def commands() -> list[list[str]]:
 
 
 def test_the_settings_are_the_stages_and_what_is_given_wins() -> None:
-    settings = settings_of("dev", {"ORDERS_TABLE": "mine", "HOME": "/h"}, CONFIG)
+    settings = environment_of("dev", {"ORDERS_TABLE": "mine", "HOME": "/h"}, CONFIG)
     assert settings["ORDERS_TABLE"] == "mine"
     assert (settings["STAGE"], settings["EVERYWHERE"], settings["HOME"]) == ("dev", "yes", "/h")
     assert settings["LOG_LEVEL"] == "WARNING"
@@ -51,17 +51,17 @@ def test_the_settings_are_the_stages_and_what_is_given_wins() -> None:
 
 def test_an_environment_of_another_stage_is_refused() -> None:
     with pytest.raises(click.ClickException, match="that of stage 'dev', not of 'local'"):
-        settings_of("local", {"STAGE": "dev"}, CONFIG)
+        environment_of("local", {"STAGE": "dev"}, CONFIG)
 
 
 def test_a_stage_that_nobody_knows_is_refused_by_name() -> None:
     with pytest.raises(click.ClickException, match=r"no stage 'prd' in config\.json, only dev, local"):
-        settings_of("prd", {}, CONFIG)
+        environment_of("prd", {}, CONFIG)
 
 
 def test_the_local_stage_leads_to_the_laptop_with_keys_that_open_nothing() -> None:
     result = json.loads((ROOT / ".chalice" / "config.json").read_text("utf-8"))
-    settings = settings_of("local", {}, result)
+    settings = environment_of("local", {}, result)
     assert settings["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
     assert (settings["AWS_ACCESS_KEY_ID"], settings["AWS_SECRET_ACCESS_KEY"]) == ("local", "local")
 

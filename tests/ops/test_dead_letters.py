@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chalicelib import exact_json
-from chalicelib.held import UNKNOWN_REASON, DeadLetter
+from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter
+from chalicelib.use_cases.ports import Message
 from tests.ops.conftest import Operator, audit_of
 from tests.support.shop import Shop
 
@@ -17,13 +18,13 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 def bury(shop: Shop, order_id: str, reason: str = "not known", sent_at: datetime | None = None, **fields: Any) -> None:
     body = exact_json.dumps(shop.event(order_id, **fields))
-    sent = str(int((sent_at or datetime.now(UTC)).timestamp() * 1000))
-    shop.service.dead_letters.keep(body, f"of-{order_id}", 6, sent, reason)
+    sent = int((sent_at or datetime.now(UTC)).timestamp() * 1000)
+    shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, sent, {}), reason)
 
 
 def seen(shop: Shop) -> dict[str, DeadLetter]:
     """What anybody can see just now, by order id."""
-    with shop.service.dead_letters.holding(30) as held:
+    with shop.service.dead_letters.receiving(30) as held:
         return {letter.order_id: letter for letter in held.letters(100)}
 
 
@@ -33,12 +34,15 @@ def seen(shop: Shop) -> dict[str, DeadLetter]:
 def test_the_list_says_why_when_and_how_the_order_stands(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
     shop.run_queue()
-    bury(shop, "o1", "another order of this id stands", LONG_AGO)
+    bury(shop, "o1", "an order with this id and different contents exists", LONG_AGO)
     shop.produce("poison")
     shop.run_queue()
     told = operator.does("dead-letters", "list")
     first, second = told.split(seen(shop)["o1"].message_id)[1].splitlines()[1:3]
-    assert (first, second) == ("  order   o1 (CONFIRMED)", "  reason  another order of this id stands")
+    assert (first, second) == (
+        "  order   o1 (CONFIRMED)",
+        "  reason  an order with this id and different contents exists",
+    )
     assert "3 days ago; 6 receives" in told
     assert "none is named" in told
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib import times
-from chalicelib.idempotency import order_id_of_key
+from chalicelib.domain.idempotency import order_id_from_key
 from tests.ops.conftest import Operator, audit_of
 from tests.support.shop import Shop
 
@@ -183,7 +183,7 @@ def test_a_key_that_is_free(operator: Operator) -> None:
     assert document == {
         "customerId": "CUST-1",
         "key": "k9",
-        "orderId": order_id_of_key("CUST-1", "k9"),
+        "orderId": order_id_from_key("CUST-1", "k9"),
         "stands": False,
     }
     assert "no: the key is free" in operator.does("keys", "explain", "CUST-1", "k9")

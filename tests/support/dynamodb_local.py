@@ -18,6 +18,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from tests.support.template import ROOT
 
@@ -45,6 +48,13 @@ sys.exit(java.wait())
 
 class Unavailable(Exception):
     """DynamoDB Local cannot run on this machine; the text says what is missing."""
+
+
+def skip_or_fail(missing: Unavailable) -> NoReturn:
+    """Skip the test, or fail where the engine is required, so that no build passes without it by mistake."""
+    if os.environ.get("REQUIRE_DYNAMODB_LOCAL") == "1":
+        pytest.fail(str(missing))
+    pytest.skip(str(missing))
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A shop on a test's stage: its catalogue and the app's use cases, and around them a client, a producer and Lambda.
 
     with opened(stage, calls, clock) as shop:
-        placed = shop.post(shop.order(), key="k1")
+        order_id = shop.place(shop.order("PROD-001", 2), "k1").order_id
         shop.run_queue()
-        assert shop.stored(placed.json["orderId"])["status"] == "CONFIRMED"
+        assert shop.status(order_id) == "CONFIRMED"
 
+Its products are those of the sample, and p1, p2 and p3: 100 of each, at 10.00. It never sleeps: `slept` has the pauses.
 Calls that the shop itself makes on a stage are the test's own: `shop.calls` sees those of the code under test only.
 """
 
@@ -23,110 +24,57 @@ from botocore.exceptions import ClientError
 from chalice.test import Client
 
 import app as entry
-from chalicelib import clients, exact_json, telemetry
+from chalicelib import exact_json, telemetry
+from chalicelib.adapters import clients
+from chalicelib.adapters.dynamodb.items import from_item, to_item
+from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE, Deadline
-from chalicelib.items import marshalled, plain
+from chalicelib.entrypoints.validation import order_request
 from chalicelib.service import Service, compose
-from chalicelib.settings import settings_of
-from chalicelib.validation import order_request
+from chalicelib.settings import Settings
+from tests.support import bus
 from tests.support.aws_calls import AwsCalls, Call, Killed
+from tests.support.customer import Customer
 from tests.support.events import Clock, FakeLambdaContext, sqs_event_received
+from tests.support.orders import PRICE, an_event, sample
+from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
+from tests.support.tables import books_in, stock_in
 from tests.support.template import ROOT
 
-SAMPLES = ROOT / "tests" / "samples"
+STOCK = 100
+ROWS = [{"productId": name, "name": name, "price": PRICE, "stock": STOCK} for name in ("p1", "p2", "p3")]
 
 PATIENT = Config(read_timeout=30, connect_timeout=10, max_pool_connections=64)
 """For many threads on a busy machine: what is under test then is the race, not the time limits."""
 
 
-def sample(name: str) -> Any:
-    """A sample document; its amounts are Decimals."""
-    return exact_json.loads((SAMPLES / f"{name}.json").read_bytes())
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a client got; header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return exact_json.loads(self.body)
-
-    @property
-    def order_id(self) -> str:
-        return str(self.json["orderId"])
-
-    @property
-    def replayed(self) -> bool:
-        return self.headers.get("idempotent-replayed") == "true"
-
-    @property
-    def kind(self) -> str:
-        """The last part of a problem's `type`."""
-        assert self.headers["content-type"] == "application/problem+json", self
-        return str(self.json["type"]).rpartition("/")[2]
-
-
 @dataclass
-class Shop:
-    """One shop. `metrics` and `lines` are what the service has counted and logged so far."""
+class Shop(Customer):
+    """One shop. `metrics` and `lines` are what the service has counted and logged so far.
+
+    `payments` is the provider as the service sees it; `provider`, behind it, always answers.
+    """
 
     stage: Stage
     calls: AwsCalls
     clock: Clock
     service: Service
+    provider: SimulatedPayments
+    payments: FlakyPayments
+    slept: list[float]
     metrics: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     in_flight: dict[str, Any] = field(default_factory=dict)
     client: Client = field(default_factory=lambda: Client(entry.app, project_dir=str(ROOT / "tests")))
 
-    # --- as a client ---
-
-    def order(self, product: str = "PROD-001", quantity: int = 1, **fields: Any) -> dict[str, Any]:
-        """The body of an order of one product, at the catalogue's price; `fields` replace or add, None removes."""
-        price = next(p["price"] for p in sample("products") if p["productId"] == product)
-        lines = [{"productId": product, "quantity": quantity}]
-        body = {"customerId": "CUST-1", "items": lines, "totalAmount": price * quantity, **fields}
-        return {name: value for name, value in body.items() if value is not None}
-
-    def ask(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> Reply:
-        """One request through the Chalice test client. A body that is no bytes is sent as JSON."""
-        sent = body if isinstance(body, bytes) else exact_json.dumps(body).encode()
-        answer = self.client.http.request(method, path, headers=dict(headers or {}), body=sent)
-        return Reply(answer.status_code, {n.lower(): _one(v) for n, v in answer.headers.items()}, answer.body)
-
-    def post(self, order: object, key: str | None = None, **headers: str) -> Reply:
-        """POST /orders. `headers` in Python's spelling: `content_type="text/plain"`."""
-        named = {"Content-Type": "application/json"} | {n.replace("_", "-").title(): v for n, v in headers.items()}
-        if key is not None:
-            named["Idempotency-Key"] = key
-        return self.ask("POST", "/orders", order, named)
-
-    def place(self, order: object = None, key: str | None = None, **headers: str) -> Reply:
-        """POST /orders, which succeeds."""
-        reply = self.post(order or self.order(), key, **headers)
-        assert reply.status == 201, reply
-        return reply
-
-    def get(self, path: str) -> Reply:
-        return self.ask("GET", path)
-
-    def place_directly(self, order: dict[str, Any], key: str | None) -> Any:
-        """The use case without HTTP, for threads: the Chalice test client is for one only."""
-        request = order_request(exact_json.loads(exact_json.dumps(order)), self.service.settings.currency)
-        return self.service.placing.place(request, key)
-
     # --- as a producer ---
 
-    def event(self, order_id: str, product: str = "PROD-001", quantity: int = 1, **fields: Any) -> dict[str, Any]:
+    def event(
+        self, order_id: str, product: str | Mapping[str, int] = "PROD-001", quantity: int = 1, **fields: Any
+    ) -> dict[str, Any]:
         """An OrderCreated event, as a producer would send it."""
-        created = {"orderId": order_id, "createdAt": "2026-01-15T11:59:00Z"}
-        return self.order(product, quantity, **(created | fields))
+        return an_event(order_id, {product: quantity} if isinstance(product, str) else product, **fields)
 
     def produce(self, *bodies: object) -> None:
         """Put messages on the order queue. A body that is no text is sent as JSON."""
@@ -167,6 +115,15 @@ class Shop:
             raised += not self.consume(messages, **how)
         return raised
 
+    def drain(self, rounds: int = 20) -> None:
+        """Deliver until the order queue is empty, however long a message asks to be left alone."""
+        for _ in range(rounds):
+            if not (messages := self.receive()):
+                return
+            if not self.consume(messages):
+                self.show_again(messages)
+        raise AssertionError(f"messages are left after {rounds} rounds: {self.lines[-3:]}")
+
     def lose_messages(self) -> None:
         """Every message of the order queue is gone, in flight or not."""
         self.come_again()
@@ -176,10 +133,11 @@ class Shop:
 
     def come_again(self) -> None:
         """Every message in flight is visible again, as if its visibility timeout were over."""
-        self._show(list(self.in_flight.values()))
+        self.show_again(list(self.in_flight.values()))
         self.in_flight.clear()
 
-    def _show(self, messages: list[Any]) -> None:
+    def show_again(self, messages: list[Any]) -> None:
+        """Those of the messages that are not deleted are visible again."""
         url = self.stage.queue_url("ORDER_QUEUE")
         for message in messages:
             receipt = message["ReceiptHandle"]
@@ -203,12 +161,30 @@ class Shop:
         self.clock.advance(**(duration or {"seconds": 61}))
         return self.recover()
 
+    def replay(self) -> int:
+        """The dead letters go back to the queue, as they came; how many."""
+        letters = self.stage.receive_all("ORDER_DEAD_LETTERS")
+        for letter in letters:
+            self.produce(letter["Body"])
+            self.stage.delete("ORDER_DEAD_LETTERS", letter)
+        return len(letters)
+
     # --- what has come of it ---
 
     def stored(self, order_id: str) -> dict[str, Any]:
         """The order as it is stored."""
         (item,) = (item for item in self.stage.items("ORDERS_TABLE") if item["orderId"] == order_id)
         return item
+
+    def status(self, order_id: str) -> str:
+        return str(self.stored(order_id)["status"])
+
+    def path(self, order_id: str) -> list[str]:
+        """The statuses that an order has had, oldest first."""
+        return [entry["status"] for entry in self.stored(order_id)["history"]]
+
+    def marked(self, order_id: str) -> bool:
+        return "outboxDueAt" in self.stored(order_id)
 
     def orders(self) -> list[dict[str, Any]]:
         return self.stage.items("ORDERS_TABLE")
@@ -217,14 +193,25 @@ class Shop:
         return Counter(order["status"] for order in self.orders())
 
     def stock(self, product: str = "PROD-001") -> int:
-        (item,) = (item for item in self.stage.items("INVENTORY_TABLE") if item["productId"] == product)
-        return int(item["stock"])
+        return stock_in(self.stage)[product]
+
+    def ledger(self) -> dict[str, str]:
+        """The state of each payment."""
+        return {order_id: row["state"] for order_id, row in books_in(self.stage).items()}
+
+    def published(self) -> list[dict[str, Any]]:
+        """The events that have arrived through the bus since the last time, in the order in which they did."""
+        return bus.published(self.stage)
+
+    def published_of(self, order_id: str) -> list[str]:
+        """The names of the events of one order that have arrived since the last time; those of others are dropped."""
+        return [event["detail-type"] for event in self.published() if event["detail"]["orderId"] == order_id]
 
     def set_product(self, product: str, **fields: Any) -> None:
         """Change a row of the catalogue, past the code under test; None removes the field."""
         key: Any = {"productId": {"S": product}}
         found = self.stage.dynamodb.get_item(TableName=self.stage["INVENTORY_TABLE"], Key=key).get("Item", {})
-        row = {"productId": product, **plain(found), **fields}
+        row = {"productId": product, **from_item(found), **fields}
         self.stage.put_item("INVENTORY_TABLE", {name: value for name, value in row.items() if value is not None})
 
     def remove_product(self, product: str) -> None:
@@ -239,7 +226,7 @@ class Shop:
     def messages(self) -> list[Any]:
         """What is visible on the order queue; it stays visible."""
         seen = self.stage.receive_all("ORDER_QUEUE")
-        self._show(seen)
+        self.show_again(seen)
         return seen
 
     def dead_letters(self) -> list[dict[str, Any]]:
@@ -269,7 +256,7 @@ class Shop:
         for order in self.orders():
             key: Any = {"orderId": {"S": order["orderId"]}}
             self.stage.dynamodb.delete_item(TableName=self.stage["ORDERS_TABLE"], Key=key)
-        for product in sample("products"):
+        for product in [*sample("products"), *ROWS]:
             order = self.order(product["productId"])
             self.service.placing.catalogue.price(order_request(order, "USD"))
         self.calls.forget()
@@ -291,15 +278,19 @@ def opened(
     stage: Stage, calls: AwsCalls, clock: Clock, *, patient: bool = False, settings: Mapping[str, str] | None = None
 ) -> Iterator[Shop]:
     """A shop with the sample catalogue, whose service is the app's. `settings` are further environment variables."""
-    made: tuple[Any, ...] = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
+    made: tuple[Any, Any, Any, Any] = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
     if patient:
-        made = tuple(_like(client) for client in made)
+        made = _like(made[0]), _like(made[1]), _like(made[2]), _like(made[3])
     calls.watch(*made)
-    dynamodb, sqs, events, sns = made
-    service = compose(settings_of(stage.settings | dict(settings or {})), dynamodb, sqs, events, sns, clock=clock)
-    shop = Shop(stage, calls, clock, service)
-    rows: Any = [{"PutRequest": {"Item": marshalled(product)}} for product in sample("products")]
+    dynamodb: Any = made[0]
+    made_of = Settings.from_environment(stage.settings | dict(settings or {}))
+    provider = SimulatedPayments(dynamodb, made_of.payments_table, made_of.fail_payment_percent)
+    payments, slept = FlakyPayments(provider), list[float]()
+    service = compose(made_of, *made, payments=payments, clock=clock, sleep=slept.append)
+    shop = Shop(stage, calls, clock, service, provider, payments, slept)
+    rows: Any = [{"PutRequest": {"Item": to_item(product)}} for product in [*sample("products"), *ROWS]]
     stage.dynamodb.batch_write_item(RequestItems={stage["INVENTORY_TABLE"]: rows})
+    bus.listen(stage)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # Chalice's local gateway knows no IAM: it lets everybody through, and says so.
         warnings.filterwarnings("ignore", message="IAMAuthorizer is not a supported in local mode")
@@ -329,7 +320,3 @@ def _listen(shop: Shop, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(telemetry, "count", noting)
     underneath = logging.getLogger(telemetry.logger().name)
     patch.setattr(underneath, "handlers", [*underneath.handlers, Noting()])
-
-
-def _one(value: Any) -> str:
-    return str(value[0] if isinstance(value, list) else value)

@@ -47,13 +47,6 @@ def test_each_call_is_recorded_with_its_parameters(client: Any, each_aws: Stage,
     assert aws_calls.of("GetItem") == aws_calls.made[1:]
 
 
-def test_the_token_that_botocore_fills_in_is_recorded(client: Any, each_aws: Stage, aws_calls: AwsCalls) -> None:
-    put_p1 = {"Put": {"TableName": each_aws["INVENTORY_TABLE"], "Item": {"productId": {"S": "p1"}}}}
-    client.transact_write_items(TransactItems=[put_p1])
-
-    assert aws_calls.made[0].params["ClientRequestToken"]
-
-
 def test_a_refused_call_raises_the_clients_own_class_and_takes_no_effect(
     client: Any, each_aws: Stage, aws_calls: AwsCalls
 ) -> None:
@@ -68,15 +61,6 @@ def test_a_refused_call_raises_the_clients_own_class_and_takes_no_effect(
     assert aws_calls.made[0].attempts == 0
     put(client, each_aws)
     assert stored(each_aws) == ["p1"]
-
-
-def test_a_given_client_error_is_answered_as_it_is(client: Any, each_aws: Stage, aws_calls: AwsCalls) -> None:
-    given: Any = {"Error": {"Code": "Own", "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
-    aws_calls.refuse(ClientError(given, "PutItem"), times=None)
-
-    for _ in range(3):
-        with pytest.raises(ClientError, match="Own"):
-            put(client, each_aws)
 
 
 def test_only_the_nth_matching_call_is_spoilt(client: Any, each_aws: Stage, aws_calls: AwsCalls) -> None:
@@ -102,38 +86,29 @@ def test_a_lost_answer_took_effect_and_botocores_retry_meets_it(
     assert [call.attempts for call in aws_calls.made] == [2]
 
 
-def test_when_every_answer_is_lost_the_caller_meets_a_time_out(
-    client: Any, each_aws: Stage, aws_calls: AwsCalls
-) -> None:
-    aws_calls.lose_answer("PutItem", attempts=None)
-
-    with pytest.raises(ReadTimeoutError):
-        put(client, each_aws)
-
-    assert stored(each_aws) == ["p1"]
-    assert aws_calls.made[0].attempts == 3
-
-
 def test_a_dropped_request_took_no_effect_and_is_retried(client: Any, each_aws: Stage, aws_calls: AwsCalls) -> None:
     aws_calls.drop_request("PutItem", attempts=2)
-
     put(client, each_aws)
-
-    assert stored(each_aws) == ["p1"]
-    assert aws_calls.made[0].attempts == 3
+    assert (stored(each_aws), aws_calls.made[0].attempts) == (["p1"], 3)
 
 
-def test_a_service_that_is_down_stays_down_until_healed(client: Any, each_aws: Stage, aws_calls: AwsCalls) -> None:
-    aws_calls.drop_request(times=None, attempts=None)
+@pytest.mark.parametrize(
+    ("spoil", "fault", "effect"),
+    [(AwsCalls.lose_answer, ReadTimeoutError, ["p1"]), (AwsCalls.drop_request, EndpointConnectionError, [])],
+    ids=["lose_answer", "drop_request"],
+)
+def test_what_is_down_for_every_attempt_is_down_until_it_is_healed(
+    client: Any, each_aws: Stage, aws_calls: AwsCalls, spoil: Any, fault: type[Exception], effect: list[str]
+) -> None:
+    spoil(aws_calls, attempts=None, times=None)
     for _ in range(2):
-        with pytest.raises(EndpointConnectionError):
+        with pytest.raises(fault):
             put(client, each_aws)
-    assert stored(each_aws) == []
+    assert (stored(each_aws), aws_calls.made[0].attempts) == (effect, 3)
 
     aws_calls.heal()
-    put(client, each_aws)
-
-    assert stored(each_aws) == ["p1"]
+    put(client, each_aws, "p2")
+    assert stored(each_aws) == [*effect, "p2"]
 
 
 @pytest.mark.parametrize(("moment", "effect"), [("before", []), ("after", ["p1"])])

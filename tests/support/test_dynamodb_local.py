@@ -12,33 +12,36 @@ from tests.support import dynamodb_local as engine
 from tests.support.template import ROOT
 
 
-def test_without_java_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(engine.Unavailable, match="needs Java"), engine.running():
-        pass
-
-
-def test_without_maven_the_sentence_says_so_and_what_was_fetched_before_is_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of all programs that there are, and nothing was fetched before."""
     monkeypatch.setattr(engine, "CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_an_engine_that_is_missing_skips_its_tests_and_fails_them_where_it_is_required(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(engine.Unavailable, match="needs Java") as missing, engine.running():
+        pass
+    monkeypatch.delenv("REQUIRE_DYNAMODB_LOCAL", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs Java"):
+        engine.skip_or_fail(missing.value)
+    monkeypatch.setenv("REQUIRE_DYNAMODB_LOCAL", "1")
+    with pytest.raises(pytest.fail.Exception, match="needs Java"):
+        engine.skip_or_fail(missing.value)
+
+
+def test_a_fetch_that_fails_leaves_nothing_behind(bare: Path) -> None:
     with pytest.raises(engine.Unavailable, match="fetched by Maven"):
         engine._jars()
-
-    (tmp_path / "cache" / engine.version()).mkdir()
-    assert engine._jars() == tmp_path / "cache" / engine.version()
-
-
-def test_a_fetch_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    maven = tmp_path / "mvn"
+    maven = bare / "mvn"
     maven.write_text("#!/bin/sh\necho no such host\nexit 1\n")
     maven.chmod(0o755)
-    monkeypatch.setattr(engine, "CACHE", tmp_path / "cache")
-    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(engine.Unavailable, match="no such host"):
         engine._jars()
-    assert [left.name for left in (tmp_path / "cache").iterdir()] == ["lock"]
+    assert [left.name for left in (bare / "cache").iterdir()] == ["lock"]
 
 
 @pytest.mark.slow

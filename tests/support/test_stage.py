@@ -4,36 +4,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.stage import Stage, settings_for
+from tests.support.stage import Stage
 from tests.support.template import Template
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateTypeDef
 
 TABLES = ["ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "PAYMENTS_TABLE"]
-
-
-def test_names_are_those_of_the_configuration_with_the_stage_put_in() -> None:
-    settings = settings_for("test")
-
-    assert settings["STAGE"] == "test"
-    assert settings["ORDERS_TABLE"] == "orderonce-test-orders"
-    assert settings["ORDER_DEAD_LETTERS"] == "orderonce-test-orders-dead-letters"
-    assert settings["CURRENCY"] == "USD"
-    assert not [name for name in settings if name.startswith("AWS_")]
-
-
-def test_every_table_queue_and_bus_that_is_configured_exists(each_aws: Stage) -> None:
-    # An ordinary client, as the app makes it, reaches the same tables.
-    tables = boto3.client("dynamodb").list_tables()["TableNames"]
-    assert {each_aws[name] for name in TABLES} <= set(tables)
-
-    assert each_aws.receive_all("ORDER_QUEUE") == each_aws.receive_all("ORDER_DEAD_LETTERS") == []
-    assert each_aws.events.describe_event_bus(Name=each_aws["EVENT_BUS"])["Name"] == each_aws["EVENT_BUS"]
 
 
 def test_tables_have_the_keys_and_indexes_of_the_template(each_aws: Stage) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,14 +22,17 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib import times
-from chalicelib.consumer import MessagesLeft
+from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
+from chalicelib.entrypoints import messages
 from chalicelib.service import Service, compose
-from chalicelib.settings import settings_of
-from chalicelib.simulated_payments import SimulatedPayments, TimesOut
+from chalicelib.settings import Settings
+from chalicelib.use_cases.consuming import MessagesLeft
 from tests.support.aws_calls import Killed
+from tests.support.events import sqs_record
+from tests.support.orders import NOW
+from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
-from tests.support.till import NOW
 
 VISIBILITY = timedelta(seconds=60)
 MAX_RECEIVES = 6
@@ -108,10 +111,11 @@ class Process:
         dynamodb: Any = Mortal(world.dynamodb, self)
         self.provider = SimulatedPayments(dynamodb, world.stage["PAYMENTS_TABLE"])
         aws: tuple[Any, Any, Any, Any] = (dynamodb, Mortal(world.queue, self), Mortal(world.bus, self), None)
-        self.service: Service = compose(settings_of(), *aws, payments=self.provider, clock=world.clock)
+        self.payments = FlakyPayments(self.provider)
+        self.service: Service = compose(Settings.from_environment(), *aws, payments=self.payments, clock=world.clock)
 
     def close(self) -> None:
-        pool: Any = self.service.consumer.fulfilment.cashier.pool
+        pool: Any = self.service.consumer.fulfilment.payments.pool
         pool.shutdown()
 
 
@@ -133,10 +137,10 @@ class Mortal:
 
 @dataclass
 class _Message:
-    message_id: str
     body: str
     attributes: dict[str, Any]
     visible_at: datetime
+    message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     receipt: str = ""
 
@@ -157,14 +161,12 @@ class FakeQueues:
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, MessageAttributes: Any = None) -> dict[str, Any]:  # noqa: N803
         with self._lock:
-            message = _Message(str(uuid.uuid4()), MessageBody, MessageAttributes or {}, self._clock())
-            self._messages[QueueUrl].append(message)
-        return {"MessageId": message.message_id}
+            self._messages[QueueUrl].append(_Message(MessageBody, MessageAttributes or {}, self._clock()))
+        return {}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
         for entry in Entries:
-            values = {name: value for name, value in entry.items() if name != "Id"}
-            self.send_message(QueueUrl=QueueUrl, **values)
+            self.send_message(QueueUrl=QueueUrl, **{name: value for name, value in entry.items() if name != "Id"})
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
     def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
@@ -191,6 +193,12 @@ class FakeQueues:
             self._chance.shuffle(visible)
             return [self._record(message, now) for message in visible[:limit] if self._alive(queue, message)]
 
+    def lose(self, queue: str, order_ids: Collection[str]) -> None:
+        """The messages of these orders are gone, in flight or not."""
+        with self._lock:
+            messages = self._messages[queue]
+            self._messages[queue] = [m for m in messages if json.loads(m.body)["orderId"] not in order_ids]
+
     def replay(self, queue: str) -> int:
         """The dead letters go back; how many."""
         with self._lock:
@@ -215,14 +223,13 @@ class FakeQueues:
         message.receipt = str(uuid.uuid4())
         if self._chance.random() >= self.twice:
             message.visible_at = now + VISIBILITY
-        own = {name: {"stringValue": v["StringValue"], "dataType": "String"} for name, v in message.attributes.items()}
-        return {
-            "messageId": message.message_id,
-            "receiptHandle": message.receipt,
-            "body": message.body,
-            "attributes": {"ApproximateReceiveCount": str(message.receives), "SentTimestamp": "1"},
-            "messageAttributes": own,
-        }
+        return sqs_record(
+            message.body,
+            message_id=message.message_id,
+            receipt_handle=message.receipt,
+            receive_count=message.receives,
+            attributes={name: value["StringValue"] for name, value in message.attributes.items()},
+        )
 
 
 class FakeBus:
@@ -230,7 +237,7 @@ class FakeBus:
 
     def __init__(self, chance: random.Random) -> None:
         self._chance, self._lock = chance, threading.Lock()
-        self.told: list[dict[str, Any]] = []
+        self.published: list[dict[str, Any]] = []
         self.fails = 0.0
 
     def put_events(self, *, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
@@ -241,9 +248,9 @@ class FakeBus:
                 if self._chance.random() < self.fails:
                     answers.append({"ErrorCode": "InternalFailure"})
                     continue
-                answers.append({"EventId": str(len(self.told))})
+                answers.append({"EventId": str(len(self.published))})
                 detail = json.loads(entry["Detail"], parse_float=Decimal)
-                self.told.append({"name": entry["DetailType"], **detail})
+                self.published.append({"name": entry["DetailType"], **detail})
         return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
 
 
@@ -283,7 +290,8 @@ class World:
     def consume(self, process: Process, records: Sequence[dict[str, Any]]) -> bool:
         """Hand a batch to the consumer; when it returns, its messages are deleted, as Lambda does it."""
         try:
-            process.service.consumer.consume(records, NO_DEADLINE)
+            service = process.service
+            service.consumer.consume(messages.read_records(service, records), NO_DEADLINE)
         except (MessagesLeft, Killed):
             return False
         entries = [{"ReceiptHandle": record["receiptHandle"]} for record in records]
@@ -298,8 +306,8 @@ class World:
         self.queue.twice = self.bus.fails = 0.0
         for process in self._processes:
             process.life = Life()
-            process.provider.trouble = _no_trouble
-            process.provider.land()
+            process.payments.over()
+            process.payments.land()
         healthy = self._processes[0]
         quiet = 0
         for _ in range(60):
@@ -311,7 +319,3 @@ class World:
                 return
             self.clock.advance(hours=7)
         raise AssertionError("it does not come to rest")
-
-
-def _no_trouble(_operation: str, _order_id: str) -> TimesOut | None:
-    return None

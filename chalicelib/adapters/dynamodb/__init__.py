@@ -1,0 +1,1 @@
+"""Orders in DynamoDB: items, expressions, the reasons of refusals, and the calls."""

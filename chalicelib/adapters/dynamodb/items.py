@@ -1,0 +1,71 @@
+"""Orders as DynamoDB items and back. The fields are those of `domain/fields.py`; the outbox entry is added here."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from chalicelib import times
+from chalicelib.domain import fields
+from chalicelib.domain.fields import In
+from chalicelib.domain.order import Order, OutboxEntry
+from chalicelib.faults import Unavailable
+
+Item = dict[str, Any]
+"""An item in DynamoDB's typed form: `{"orderId": {"S": "…"}}`."""
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+OUTBOX_ATTRIBUTES = ("outbox", "outboxDueAt", "outboxTries")
+SHARDS = 4
+LATE_SHARD = 100
+"""Shards from this number on hold the entries that are overdue for more than an hour, so that they can be counted."""
+
+_LATE_AFTER_RETRIES = 7
+"""1 + 2 + 4 + 8 + 16 + 32 minutes: the seventh retry happens 63 minutes after the first entry was due."""
+
+
+class Unreadable(Unavailable):
+    """An item that this release cannot read as an order: a newer one may have written it."""
+
+
+def to_item(values: Mapping[str, Any]) -> Item:
+    """Plain values as an item; None is left out."""
+    return {name: _serialize(value) for name, value in values.items() if value is not None}
+
+
+def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as plain values; numbers are Decimals."""
+    return {name: _deserialize(value) for name, value in item.items()}
+
+
+def order_to_item(order: Order) -> Item:
+    """The whole order."""
+    return to_item(fields.write(order, In.ITEM) | outbox_attributes(order.order_id, order.outbox))
+
+
+def order_from_item(item: Mapping[str, Any]) -> Order:
+    """The order that an item holds. Raises Unreadable."""
+    try:
+        values = from_item(item)
+        return Order(**fields.read(values, In.ITEM), outbox=_outbox_entry(values))
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as fault:
+        order_id = item.get("orderId", {}).get("S", "?")
+        raise Unreadable(f"order {order_id} cannot be read by this release") from fault
+
+
+def outbox_attributes(order_id: str, entry: OutboxEntry | None) -> dict[str, Any]:
+    """The outbox entry's attributes: a shard by order id, when it is due, how often it was retried."""
+    if entry is None:
+        return {}
+    shard = zlib.crc32(order_id.encode()) % SHARDS
+    late = LATE_SHARD if entry.retries >= _LATE_AFTER_RETRIES else 0
+    return {"outbox": shard + late, "outboxDueAt": times.to_text(entry.due_at), "outboxTries": entry.retries}
+
+
+def _outbox_entry(values: Mapping[str, Any]) -> OutboxEntry | None:
+    if "outboxDueAt" not in values:
+        return None
+    return OutboxEntry(times.from_text(values["outboxDueAt"]), int(values.get("outboxTries", 0)))

@@ -1,0 +1,150 @@
+"""A change as DynamoDB's expressions and conditions. Pure; the calls are in `repository.py`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from chalicelib import times
+from chalicelib.adapters.dynamodb.items import OUTBOX_ATTRIBUTES, order_to_item, outbox_attributes, to_item
+from chalicelib.domain import fields
+from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, Unchanged
+from chalicelib.domain.order import Order, Status
+
+_EXPIRING = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED})
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The actions of one pair of tables. `ttl` is how long an order is kept once it has ended; 0: forever."""
+
+    orders_table: str
+    inventory_table: str
+    ttl: timedelta
+
+    def action(self, change: Change) -> dict[str, dict[str, Any]]:
+        """The change as one action of a transaction: `{"Put": …}` or `{"Update": …}`."""
+        if isinstance(change, Create):
+            return {"Put": self._put(change.order)}
+        update = _Update()
+        if isinstance(change, Move):
+            self._move(update, change)
+        else:
+            self._outbox_update(update, change)
+        key = {"orderId": {"S": change.order_id}}
+        return {"Update": {"TableName": self.orders_table, "Key": key, **update.parameters()}}
+
+    def stock_action(self, product_id: str, units: int) -> dict[str, dict[str, Any]]:
+        """Units taken (negative), on condition that they are there, or given back."""
+        taking = {"UpdateExpression": "SET stock = stock - :units", "ConditionExpression": "stock >= :units"}
+        # Giving back has no condition: not even a product that has left the catalogue may stop a compensation.
+        giving = {"UpdateExpression": "ADD stock :units"}
+        return {
+            "Update": {
+                "TableName": self.inventory_table,
+                "Key": {"productId": {"S": product_id}},
+                "ExpressionAttributeValues": {":units": {"N": str(abs(units))}},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                **(taking if units < 0 else giving),
+            }
+        }
+
+    def _put(self, order: Order) -> dict[str, Any]:
+        expiry = to_item({"expiresAt": self._expiry(order)})
+        return {
+            "TableName": self.orders_table,
+            "Item": order_to_item(order) | expiry,
+            "ConditionExpression": "attribute_not_exists(orderId)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _move(self, update: "_Update", move: Move) -> None:
+        update.set("status", move.to.value)
+        update.set("updatedAt", times.to_text(move.at))
+        update.append("history", fields.write_entry(move.entry))
+        _set_extra_fields(update, move.extra_fields)
+        if isinstance(move.outbox, Unchanged):
+            update.set("expiresAt", None)
+        else:
+            self._set_outbox(update, move.after)
+        update.require("status", move.before.status.value)
+        update.require("fingerprint", move.before.fingerprint)
+
+    def _outbox_update(self, update: "_Update", change: OutboxUpdate) -> None:
+        self._set_outbox(update, change.after)
+        _set_extra_fields(update, change.extra_fields)
+        if change.seen:
+            update.require("outboxDueAt", times.to_text(change.seen))
+            if change.outbox is None:
+                # New work changes the status, and might by chance be due at the same millisecond.
+                update.require("status", change.order.status.value)
+        else:
+            update.require_existence()
+
+    def _set_outbox(self, update: "_Update", after: Order) -> None:
+        values = outbox_attributes(after.order_id, after.outbox)
+        for name in OUTBOX_ATTRIBUTES:
+            update.set(name, values.get(name))
+        update.set("expiresAt", self._expiry(after))
+
+    def _expiry(self, after: Order) -> int | None:
+        # Never on an order with work or goods under way.
+        if not self.ttl or after.outbox or after.status not in _EXPIRING:
+            return None
+        return int((after.updated_at + self.ttl).timestamp())
+
+
+def _set_extra_fields(update: "_Update", values: Mapping[str, Any]) -> None:
+    written = fields.write_values(values)
+    for name in map(fields.name_of, values):
+        update.set(name, written.get(name))
+
+
+class _Update:
+    """An UpdateExpression and its condition, built attribute by attribute."""
+
+    def __init__(self) -> None:
+        self._sets: list[str] = []
+        self._removes: list[str] = []
+        self._conditions: list[str] = []
+        self._names: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+
+    def set(self, name: str, value: Any) -> None:
+        """The attribute becomes `value`; None removes it."""
+        if value is None:
+            self._removes.append(self._name(name))
+        else:
+            self._sets.append(f"{self._name(name)} = {self._value(name, value)}")
+
+    def append(self, name: str, entry: Any) -> None:
+        """The list gets one more entry."""
+        self._sets.append(f"{self._name(name)} = list_append({self._name(name)}, {self._value(name, [entry])})")
+
+    def require(self, name: str, value: Any) -> None:
+        """The update happens only if the attribute has this value."""
+        self._conditions.append(f"{self._name(name)} = {self._value(f'old_{name}', value)}")
+
+    def require_existence(self) -> None:
+        """The update happens only if there is such an order: an update would create it."""
+        self._conditions.append(f"attribute_exists({self._name('orderId')})")
+
+    def parameters(self) -> dict[str, Any]:
+        """What UpdateItem and a transaction's Update take."""
+        parts = ["SET " + ", ".join(self._sets)] if self._sets else []
+        parts += ["REMOVE " + ", ".join(self._removes)] if self._removes else []
+        parameters: dict[str, Any] = {
+            "UpdateExpression": " ".join(parts),
+            "ConditionExpression": " AND ".join(self._conditions),
+            "ExpressionAttributeNames": self._names,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        return parameters | ({"ExpressionAttributeValues": to_item(self._values)} if self._values else {})
+
+    def _name(self, name: str) -> str:
+        self._names[f"#{name}"] = name
+        return f"#{name}"
+
+    def _value(self, name: str, value: Any) -> str:
+        self._values[f":{name}"] = value
+        return f":{name}"

@@ -1,0 +1,146 @@
+"""The order queue and its dead letters."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import exact_json, telemetry
+from chalicelib.adapters.aws_faults import faults
+from chalicelib.domain import fields
+from chalicelib.domain.fields import In
+from chalicelib.domain.order import Order
+from chalicelib.faults import Rejected, Unavailable
+from chalicelib.use_cases.ports import BATCH_SIZE, STORED, Depth, Message
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_MAX_BATCH_BYTES = 200_000
+_OWN = {STORED: "yes"}
+
+
+def order_created_event(order: Order) -> str:
+    """The OrderCreated event of an order, as its producer might have sent it: there is no other kind of message."""
+    return exact_json.dumps(fields.write(order, In.MESSAGE))
+
+
+@dataclass(frozen=True)
+class SqsQueue:
+    """The port `Queue` on SQS: a queue by its name or URL."""
+
+    client: "SQSClient"
+    name: str
+
+    @cached_property
+    def url(self) -> str:
+        """Where it is; asked for once, unless the name is a URL already."""
+        if self.name.startswith("http"):
+            return self.name
+        with faults():
+            return self.client.get_queue_url(QueueName=self.name)["QueueUrl"]
+
+    def try_enqueue(self, order: Order) -> None:
+        """Have the order worked on, now or when its outbox entry is due: it is stored with one."""
+        try:
+            self.send(order_created_event(order), _OWN)
+        except (Unavailable, Rejected) as fault:
+            telemetry.count("EnqueuesDeferred")
+            telemetry.warning("message deferred", orderId=order.order_id, reason=str(fault))
+
+    def enqueue(self, orders: Sequence[Order]) -> list[Order]:
+        """Have the orders worked on; those of them that were sent."""
+        sent: list[Order] = []
+        url = self.url
+        for batch in _batches(orders):
+            entries: Any = [
+                {"Id": str(index), "MessageBody": body, **_attributes(_OWN)} for index, (_, body) in enumerate(batch)
+            ]
+            with faults():
+                answer = self.client.send_message_batch(QueueUrl=url, Entries=entries)
+            sent += [batch[int(entry["Id"])][0] for entry in answer.get("Successful", ())]
+        return sent
+
+    def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        """One message with attributes."""
+        url = self.url
+        with faults():
+            self.client.send_message(QueueUrl=url, MessageBody=body, **_attributes(attributes))
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Acknowledge messages, at most ten. One that cannot be deleted will come again."""
+        url = self.url
+        entries: Any = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)]
+        with faults():
+            answer = self.client.delete_message_batch(QueueUrl=url, Entries=entries)
+        _all_done(answer)
+
+    def change_visibility(self, seconds: Mapping[str, int]) -> None:
+        """Hide messages, at most ten, by receipt handle, for so many seconds from now."""
+        url = self.url
+        entries: Any = [
+            {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": timeout}
+            for i, (handle, timeout) in enumerate(seconds.items())
+        ]
+        with faults():
+            answer = self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+        _all_done(answer)
+
+    def receive(self, visibility_timeout: int) -> list[Message]:
+        """Up to ten messages, hidden from everybody else for so many seconds; none: there are hardly any left."""
+        url = self.url
+        with faults():
+            answer = self.client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=BATCH_SIZE,
+                VisibilityTimeout=visibility_timeout,
+                WaitTimeSeconds=0,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        return [_message(message) for message in answer.get("Messages", ())]
+
+    def depth(self) -> Depth:
+        """About how many messages it holds."""
+        url = self.url
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        with faults():
+            found: Any = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return Depth(*(int(found[name]) for name in names))
+
+
+def _all_done(answer: Any) -> None:
+    # A batch call that succeeds may still have failed for some of its entries.
+    if failed := answer.get("Failed"):
+        raise Unavailable(f"{len(failed)} of a batch: {failed[0]['Code']}")
+
+
+def _message(message: Any) -> Message:
+    system = message.get("Attributes", {})
+    return Message(
+        message["MessageId"],
+        message["ReceiptHandle"],
+        message["Body"],
+        int(system.get("ApproximateReceiveCount", 1)),
+        int(system.get("SentTimestamp", 0)),
+        {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()},
+    )
+
+
+def _attributes(values: Mapping[str, str]) -> dict[str, Any]:
+    return {"MessageAttributes": {name: {"DataType": "String", "StringValue": v} for name, v in values.items()}}
+
+
+def _batches(orders: Iterable[Order]) -> Iterator[list[tuple[Order, str]]]:
+    """Orders with their messages: at most ten a call, and no more than a call may carry."""
+    batch: list[tuple[Order, str]] = []
+    size = 0
+    for order in orders:
+        body = order_created_event(order)
+        if batch and (len(batch) == BATCH_SIZE or size + len(body) > _MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((order, body))
+        size += len(body)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""What is always true of an order: pure. No AWS, no clock, no JSON text, no environment."""

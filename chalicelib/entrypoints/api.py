@@ -1,0 +1,219 @@
+"""The REST API: each function reads a request, calls one use case and shapes its answer."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from chalicelib import exact_json, telemetry, times
+from chalicelib.domain.idempotency import ORDER_ID, InvalidKey, order_id_from_key, parse_key
+from chalicelib.domain.order import Order, verbs_from
+from chalicelib.domain.request import Invalid, OrderRequest
+from chalicelib.entrypoints.documents import cancellation, first_answer, order_document
+from chalicelib.entrypoints.problems import Problem
+from chalicelib.entrypoints.validation import details, order_request
+from chalicelib.service import Service
+from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult
+from chalicelib.use_cases.placing import KeyReused, Placed
+
+MAX_BODY_BYTES = 64 * 1024
+_ACTIONS = ("cancel", "ship", "deliver")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the API looks at of an HTTP request. Header names are in lower case; `body` is what came, undecoded."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; the body is a JSON document."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+def place_order(service: Service, request: Request) -> Answer:
+    """POST /orders. The first answer, whoever asks and however often. Raises Problem."""
+    key = _key(request, service.settings.require_idempotency_key)
+    wanted = _order_request(request, service.settings.currency)
+    try:
+        result = service.placing.place(wanted, key, request.correlation_id)
+    except Invalid as refused:
+        raise _invalid_order(refused) from refused
+    order = result.order
+    ids = {"orderId": order.order_id, "customerId": order.customer_id}
+    if isinstance(result, KeyReused):
+        telemetry.count("KeysReused")
+        telemetry.info("key reused", **ids)
+        raise Problem(
+            422,
+            "idempotency-key-reused",
+            "The Idempotency-Key was used for another order",
+            f"This key was already used for order {order.order_id}, with different contents.",
+            {"orderId": order.order_id},
+        )
+    placed = isinstance(result, Placed)
+    telemetry.count("OrdersPlaced" if placed else "OrdersReplayed")
+    telemetry.info("order placed" if placed else "order replayed", **ids)
+    replayed = {} if placed else {"Idempotent-Replayed": "true"}
+    return Answer(201, exact_json.dumps(first_answer(order)), {"Location": f"/orders/{order.order_id}", **replayed})
+
+
+def get_order(service: Service, order_id: str) -> Answer:
+    """GET /orders/{orderId}: the order as it is now. Raises Problem."""
+    order = service.orders.get(order_id)
+    if order is None:
+        raise _not_found(order_id)
+    return Answer(200, exact_json.dumps(order_document(order)), {})
+
+
+def cancel_order(service: Service, request: Request, order_id: str) -> Answer:
+    """POST /orders/{orderId}/cancel: the same answer however often. Raises Problem."""
+    reason = _details(request, "cancel_request").get("reason")
+    order = _reached(order_id, service.operations.cancel(order_id, reason))
+    return Answer(200, exact_json.dumps(cancellation(order)), {})
+
+
+def ship_order(service: Service, request: Request, order_id: str) -> Answer:
+    """POST /orders/{orderId}/ship, for the operator. Raises Problem."""
+    shipment = _details(request, "ship_request")
+    result = service.operations.ship(order_id, shipment.get("carrier"), shipment.get("trackingNumber"))
+    return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
+
+
+def deliver_order(service: Service, order_id: str) -> Answer:
+    """POST /orders/{orderId}/deliver, for the operator. Raises Problem."""
+    result = service.operations.deliver(order_id)
+    return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
+
+
+def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
+    """GET /customers/{customerId}/orders: a page, newest first; or what a key of the customer names. Raises Problem."""
+    customer_id = unquote(customer_id)
+    if "idempotencyKey" in request.query:
+        return _explain_key(service, customer_id, request.query["idempotencyKey"])
+    limit = request.query.get("limit", "20")
+    if not re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII):
+        raise Problem(400, "invalid-limit", "The limit is invalid", "`limit` must be a number from 1 to 100.")
+    cursor = request.query.get("cursor")
+    page = service.orders.list_by_customer(customer_id, int(limit), _start(cursor) if cursor is not None else None)
+    document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
+    if page.next_start:
+        document["cursor"] = base64.urlsafe_b64encode(json.dumps(page.next_start).encode()).decode()
+        query = f"limit={limit}&cursor={quote(document['cursor'])}"
+        document["next"] = f"/customers/{quote(customer_id, safe='')}/orders?{query}"
+    return Answer(200, exact_json.dumps(document), {})
+
+
+def _reached(order_id: str, result: OperationResult) -> Order:
+    match result:
+        case NoSuchOrder():
+            raise _not_found(order_id)
+        case NotPossible(order):
+            allowed = [verb for verb in verbs_from(order.status) if verb in _ACTIONS]
+            detail = f"The order is {order.status}; allowed actions: {', '.join(allowed) or 'none'}."
+            extra = {"orderStatus": order.status.value, "possible": allowed}
+            raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
+        case reached:
+            return reached.order
+
+
+def _not_found(order_id: str) -> Problem:
+    return Problem(404, "order-not-found", "The order does not exist", f"Order {order_id[:64]!r} does not exist.")
+
+
+def _key(request: Request, required: bool) -> str | None:
+    header = request.headers.get("idempotency-key")
+    if header is None:
+        if required:
+            title, detail = "The Idempotency-Key is missing", "Send an Idempotency-Key header, fresh for each order."
+            raise Problem(400, "idempotency-key-missing", title, detail)
+        return None
+    return _parsed_key(header)
+
+
+def _parsed_key(text: str) -> str:
+    try:
+        return parse_key(text)
+    except InvalidKey:
+        detail = "It must be 1 to 255 visible ASCII characters, bare or quoted."
+        raise Problem(400, "idempotency-key-invalid", "The Idempotency-Key is invalid", detail) from None
+
+
+def _order_request(request: Request, currency: str) -> OrderRequest:
+    try:
+        return order_request(_document(request), currency)
+    except Invalid as refused:
+        raise _invalid_order(refused) from refused
+    except Problem:
+        telemetry.count("OrdersInvalid")
+        raise
+
+
+def _details(request: Request, schema: str) -> Mapping[str, Any]:
+    """The body of a smaller request; no body is the same as an empty object."""
+    if not request.body:
+        return {}
+    try:
+        return details(schema, _document(request))
+    except Invalid as refused:
+        raise Problem(
+            400, "invalid-request", "The request is invalid", "See `errors`.", {"errors": _listed(refused)}
+        ) from refused
+
+
+def _document(request: Request) -> Any:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        title = "The content type is not application/json"
+        raise Problem(415, "unsupported-media-type", title, "Send the body as application/json.")
+    if len(request.body) > MAX_BODY_BYTES:
+        raise Problem(413, "body-too-large", "The body is too large", f"It must have at most {MAX_BODY_BYTES} bytes.")
+    try:
+        return exact_json.loads(request.body)
+    except exact_json.InvalidJson as error:
+        raise Problem(400, "invalid-json", "The body is not valid JSON", str(error)) from error
+
+
+def _invalid_order(refused: Invalid) -> Problem:
+    telemetry.count("OrdersInvalid")
+    detail = "Nothing was stored, and the key is still free. See `errors`."
+    return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": _listed(refused)})
+
+
+def _listed(refused: Invalid) -> list[dict[str, Any]]:
+    return [
+        {"pointer": error.pointer, "detail": error.detail}
+        | ({"expected": error.expected} if error.expected is not None else {})
+        for error in refused.errors
+    ]
+
+
+def _explain_key(service: Service, customer_id: str, text: str) -> Answer:
+    key = _parsed_key(text)
+    order = service.orders.get(order_id_from_key(customer_id, key))
+    document: dict[str, Any] = {"idempotencyKey": key, "used": order is not None}
+    if order:
+        document |= {"orderId": order.order_id, "status": order.status.value}
+    return Answer(200, exact_json.dumps(document), {})
+
+
+def _start(cursor: str) -> tuple[str, str]:
+    try:
+        created_at, order_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        if times.to_text(times.from_text(created_at)) != created_at or not ORDER_ID.fullmatch(order_id):
+            raise ValueError(cursor)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        title, detail = "The cursor is invalid", "Send the `cursor` of the page before as it is, or none."
+        raise Problem(400, "invalid-cursor", title, detail) from None
+    return created_at, order_id

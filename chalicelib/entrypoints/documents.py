@@ -1,0 +1,32 @@
+"""Orders as the API shows them."""
+
+from typing import Any
+
+from chalicelib import times
+from chalicelib.domain import fields
+from chalicelib.domain.fields import In
+from chalicelib.domain.order import Order, Refund, Status
+
+
+def order_document(order: Order) -> dict[str, Any]:
+    """An order as it is now."""
+    return fields.write(order, In.ANSWER)
+
+
+def first_answer(order: Order) -> dict[str, Any]:
+    """What was answered when the order was placed: made of what never changes, so that it stays the same bytes."""
+    return fields.write(order, In.FIRST_ANSWER) | {"status": Status.PENDING.value}
+
+
+def cancellation(order: Order) -> dict[str, Any]:
+    """What is answered when an order is cancelled, however often: GET says what happened to the refund."""
+    entry = order.entry_of(Status.CANCELLED)
+    document = {
+        "orderId": order.order_id,
+        "customerId": order.customer_id,
+        "status": "CANCELLED",
+        "cancelledAt": times.to_text(entry.at) if entry else None,
+        "reason": entry.reason if entry else None,
+        "refund": Refund.PENDING if order.reserved else Refund.NONE,
+    }
+    return {name: value for name, value in document.items() if value is not None}

@@ -1,0 +1,80 @@
+"""Between Chalice and the API: requests in, answers out, and every error a problem document."""
+
+from collections.abc import Callable
+from typing import Any
+
+from chalice import CORSConfig, IAMAuthorizer, Response
+from chalice.app import Request as ChaliceRequest
+
+from chalicelib import exact_json, telemetry
+from chalicelib.entrypoints.api import Answer, Request
+from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+from chalicelib.faults import Unavailable
+from chalicelib.settings import BadSetting
+
+CORS = CORSConfig(
+    allow_headers=["Idempotency-Key", "X-Correlation-Id"],
+    expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
+    max_age=600,
+)
+
+
+def authorizer(auth: str) -> IAMAuthorizer | None:
+    """Who may call. With `iam`: those whose requests an IAM identity of the account has signed; `none`: everybody."""
+    return IAMAuthorizer() if auth == "iam" else None
+
+
+def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]) -> Response:
+    """What `answer` gives for the request; a Problem that it raises is an answer too, and so is any other fault."""
+    assert request is not None, "Chalice sets it for the time of a view"
+    read = _read(request)
+    with telemetry.bound(correlationId=read.correlation_id):
+        try:
+            given = answer(read)
+            response = Response(given.body, {"Content-Type": "application/json", **given.headers}, given.status)
+        except Problem as problem:
+            response = _problem_response(problem)
+        except Unavailable as fault:
+            telemetry.warning("unavailable", reason=str(fault))
+            detail = "It may have taken effect. Retry with the same Idempotency-Key."
+            response = _problem_response(
+                Problem(503, "unavailable", "Try again in a moment", detail, headers={"Retry-After": "2"})
+            )
+        except BadSetting as fault:
+            telemetry.error(f"OrderOnce cannot run: {fault}.")
+            detail = "The fault is logged under this correlation id."
+            response = _problem_response(Problem.from_status(500, detail))
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
+            telemetry.exception("request failed")
+            response = _problem_response(Problem.from_status(500, "The fault is logged under this correlation id."))
+        response.headers["X-Correlation-Id"] = read.correlation_id
+        return response
+
+
+def problems_for_chalices_errors(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice middleware: what Chalice itself refuses (405, 415 …) is a problem document like any other error."""
+    response = get_response(event)
+    body = response.body
+    if response.status_code < 400 or not isinstance(body, dict) or "Code" not in body:
+        return response
+    headers = {name: value for name, value in response.headers.items() if name.lower() != "content-type"}
+    return _problem_response(Problem.from_status(response.status_code, str(body.get("Message", "")), headers))
+
+
+def _read(request: ChaliceRequest) -> Request:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        body = request.raw_body or b""
+    except ValueError:
+        # Text that is not UTF-8, or a body that is not the base64 it is said to be: refused like any other.
+        body = b"\xff"
+    return Request(
+        headers,
+        dict(request.query_params or {}),
+        body if isinstance(body, bytes) else body.encode(),
+        telemetry.correlation_id(headers.get("x-correlation-id"), request.context.get("requestId")),
+    )
+
+
+def _problem_response(problem: Problem) -> Response:
+    return Response(exact_json.dumps(problem.body), {"Content-Type": CONTENT_TYPE, **problem.headers}, problem.status)

@@ -1,0 +1,1 @@
+"""What the service does: one file, one verb. They know the world by `ports.py` only."""

@@ -1,0 +1,138 @@
+"""A batch of messages: the order of each is fulfilled, and each is acknowledged by its own outcome."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib import telemetry
+from chalicelib.deadline import Deadline
+from chalicelib.faults import Rejected, Unavailable
+from chalicelib.use_cases.dead_letters import DeadLetters
+from chalicelib.use_cases.fulfilment import Fulfilment
+from chalicelib.use_cases.ports import Message, Queue
+from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, Retry
+
+
+class MessagesLeft(Exception):
+    """Some messages of the batch will be retried; all the others are deleted already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """A message, and what it says: an order to work on, or why it can never be handled."""
+
+    message: Message
+    content: Delivery | Never
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """The use case behind the queue's Lambda function."""
+
+    fulfilment: Fulfilment
+    queue: Queue
+    dead_letters: DeadLetters
+    max_receives: int
+    random: Callable[[], float] = random.random
+
+    def consume(self, batch: Sequence[ReadMessage], deadline: Deadline) -> None:
+        """Work on a batch, then acknowledge it. Raises MessagesLeft if some of it will be retried.
+
+        Raising is safe whatever the event source mapping says, since what succeeded is deleted first. Returning the
+        failed ones is not: unless the mapping reports batch item failures, every one of them would be deleted.
+        """
+        outcomes = self._outcomes(batch, deadline)
+        messages = [read.message for read in batch]
+        left = [m for m in messages if not self._acknowledged(m, outcomes[m.message_id])]
+        if left:
+            self._delete([message for message in messages if message not in left])
+            self._hide(left)
+            raise MessagesLeft(f"{len(left)} of {len(messages)} messages will be retried")
+
+    def _outcomes(self, batch: Sequence[ReadMessage], deadline: Deadline) -> dict[str, Outcome]:
+        outcomes: dict[str, Outcome] = {}
+        first: dict[str, Delivery] = {}
+        waiting: dict[str, list[str]] = {}
+        for read in batch:
+            message, delivery = read.message, read.content
+            if isinstance(delivery, Never):
+                outcomes[message.message_id] = delivery
+                continue
+            order = delivery.order
+            _log_received(message, delivery)
+            # The same order twice is one order with two messages; of different contents the first is tried.
+            if first.setdefault(order.order_id, delivery).order.fingerprint == order.fingerprint:
+                waiting.setdefault(order.order_id, []).append(message.message_id)
+            else:
+                outcomes[message.message_id] = Retry("another order with this id is in the same batch")
+        for order_id, outcome in zip(first, self._fulfil(list(first.values()), deadline), strict=True):
+            outcomes |= dict.fromkeys(waiting[order_id], outcome)
+        return outcomes
+
+    def _fulfil(self, deliveries: list[Delivery], deadline: Deadline) -> list[Outcome]:
+        """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""
+        try:
+            return self.fulfilment.fulfil(deliveries, deadline)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, each message must come to an outcome of its own
+            ids = [delivery.order.order_id for delivery in deliveries]
+            telemetry.exception("fulfilment failed", orderIds=ids)
+            if len(deliveries) == 1:
+                return [Retry(f"an unexpected fault: {type(fault).__name__}")]
+        # Every step is idempotent, so each order alone goes on from where it is.
+        return [
+            Retry("no time left") if deadline.has_passed else self._fulfil([delivery], deadline)[0]
+            for delivery in deliveries
+        ]
+
+    def _acknowledged(self, message: Message, outcome: Outcome) -> bool:
+        """Whether the message may be deleted: its order is done, or it is kept among the dead letters."""
+        match outcome:
+            case Done():
+                return True
+            case Never(reason):
+                return self._quarantined(message, reason)
+            case Retry(reason) if message.receive_count >= self.max_receives:
+                return self._quarantined(message, reason)
+            case Retry(reason):
+                telemetry.count("MessagesRetried")
+                telemetry.warning("message will be retried", messageId=message.message_id, reason=reason)
+                return False
+
+    def _quarantined(self, message: Message, reason: str) -> bool:
+        try:
+            self.dead_letters.keep(message, reason)
+        except (Unavailable, Rejected) as fault:
+            # Then it comes again, and SQS's own redrive is the backstop.
+            telemetry.warning("dead letter not kept", messageId=message.message_id, reason=str(fault))
+            return False
+        return True
+
+    def _delete(self, messages: Sequence[Message]) -> None:
+        if messages:
+            try:
+                self.queue.delete([message.receipt_handle for message in messages])
+            except (Unavailable, Rejected) as fault:
+                # They come again, and their orders are found done.
+                telemetry.warning("messages not deleted", reason=str(fault))
+
+    def _hide(self, messages: Sequence[Message]) -> None:
+        """The next try comes after about 2, 4, 8, 16 … seconds, by the number of receives, give or take a quarter."""
+        seconds: Mapping[str, int] = {m.receipt_handle: self._backoff(m.receive_count) for m in messages}
+        try:
+            self.queue.change_visibility(seconds)
+        except (Unavailable, Rejected) as fault:
+            # They come again all the same, when the queue's own visibility timeout is over.
+            telemetry.warning("messages not hidden", reason=str(fault))
+
+    def _backoff(self, receives: int) -> int:
+        return max(1, round(float(2 ** min(receives, 9)) * (0.75 + self.random() / 2)))
+
+
+def _log_received(message: Message, delivery: Delivery) -> None:
+    telemetry.info(
+        "message received",
+        messageId=message.message_id,
+        orderId=delivery.order.order_id,
+        correlationId=delivery.order.correlation_id,
+        receiveCount=message.receive_count,
+    )

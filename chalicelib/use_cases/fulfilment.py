@@ -1,0 +1,163 @@
+"""Fulfilling orders: a saga over batches that any delivery can resume. The orders are its only state.
+
+reserve → charge → confirm → complete, each step for all the orders of the batch at once. A step acts on those whose
+status it applies to and passes every other one on as it is; an order that faults drops out with its fault, and the
+others go on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from chalicelib import telemetry
+from chalicelib.deadline import Deadline
+from chalicelib.domain import changes
+from chalicelib.domain.changes import Change, Move
+from chalicelib.domain.order import Order, Status
+from chalicelib.domain.outcomes import Charged, Declined, InsufficientStock, NotFound, Unknown
+from chalicelib.domain.pricing import CatalogueRefusal, Priced
+from chalicelib.faults import Rejected, Unavailable
+from chalicelib.times import Clock
+from chalicelib.use_cases.committing import Applied, BatchCommitter
+from chalicelib.use_cases.completion import Completion
+from chalicelib.use_cases.paying import BatchPayments
+from chalicelib.use_cases.ports import Catalogue
+from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, all_in_time, commit_step, in_status
+
+T = TypeVar("T")
+
+_ROUNDS = 4
+"""Tries to get an order out of PENDING: one, one after it was created, and others that work on it meanwhile."""
+
+
+@dataclass(frozen=True)
+class Fulfilment:
+    """The pipeline. It acts first, and reads only what a refusal brings back."""
+
+    committer: BatchCommitter
+    catalogue: Catalogue
+    payments: BatchPayments
+    completion: Completion
+    clock: Clock
+
+    def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
+        """Bring each order as far as it goes now: an outcome for each, in their order. An order is named once."""
+        items = [SagaItem(delivery, delivery.order) for delivery in deliveries]
+        self._create([item for item in items if not item.delivery.stored], deadline)
+        for _ in range(_ROUNDS):
+            self._reserve(in_status(items, Status.PENDING), deadline)
+        self._charge(in_status(items, Status.RESERVED), deadline)
+        self._confirm([(item, item.payment) for item in items if isinstance(item.payment, Charged)], deadline)
+        self._decline([(item, item.payment) for item in items if isinstance(item.payment, Declined)], deadline)
+        for item in in_status(items, Status.PENDING, Status.RESERVED):
+            item.outcome = Retry(f"still {item.order.status}")
+        self.completion.complete([item for item in items if item.outcome is None], deadline)
+        return [item.outcome or Done() for item in items]
+
+    def _create(self, items: list[SagaItem], deadline: Deadline) -> None:
+        """Store the orders of producers. That a create succeeded says nothing of what comes after it."""
+        if not all_in_time(items, deadline):
+            return
+        try:
+            creates = [self._creation(item) for item in items]
+        except (Unavailable, Rejected) as fault:
+            for item in items:
+                item.outcome = Retry(str(fault))
+            return
+        for _, result in commit_step(self.committer, items, creates, deadline):
+            if isinstance(result, Applied):
+                if result.order.status is Status.FAILED:
+                    _failed(result.order)
+                else:
+                    telemetry.count("OrdersPlaced")
+
+    def _creation(self, item: SagaItem) -> Change:
+        order, now = item.delivery.order, self.clock()
+        match self.catalogue.price(item.delivery.request):
+            case Priced(lines):
+                return changes.create(replace(order, items=lines), now)
+            case CatalogueRefusal(failure) as refused:
+                return changes.create_failed(order, now, failure, refused.reason)
+
+    def _reserve(self, items: list[SagaItem], deadline: Deadline) -> None:
+        if not all_in_time(items, deadline):
+            return
+        not_found: list[SagaItem] = []
+        out_of_stock: list[tuple[SagaItem, InsufficientStock]] = []
+        reservations = [changes.reserve(item.order, self.clock()) for item in items]
+        for item, result in commit_step(self.committer, items, reservations, deadline):
+            match result:
+                case Applied():
+                    telemetry.count("OrdersReserved")
+                case NotFound():
+                    not_found.append(item)
+                case InsufficientStock():
+                    out_of_stock.append((item, result))
+        self._create(not_found, deadline)
+        self._reject(out_of_stock, deadline)
+
+    def _reject(self, out_of_stock: list[tuple[SagaItem, InsufficientStock]], deadline: Deadline) -> None:
+        def reject(item: SagaItem, lack: InsufficientStock) -> Move:
+            failure = "UNKNOWN_PRODUCT" if lack.available is None else "OUT_OF_STOCK"
+            reason = f"{lack.needed} of {lack.product_id} wanted, {lack.available or 0} available"
+            return changes.reject(item.order, self.clock(), failure, reason)
+
+        self._end(out_of_stock, reject, _failed, deadline)
+
+    def _charge(self, items: list[SagaItem], deadline: Deadline) -> None:
+        """Charge orders that are known to be RESERVED. Unknown is not no: then the order stays as it is."""
+        if not all_in_time(items, deadline):
+            return
+        for item, answer in zip(items, self.payments.charge([item.order for item in items]), strict=True):
+            telemetry.count(f"Payments{type(answer).__name__}")
+            if isinstance(answer, Unknown):
+                item.outcome = Retry(answer.reason)
+            else:
+                item.payment = answer
+
+    def _confirm(self, charged: list[tuple[SagaItem, Charged]], deadline: Deadline) -> None:
+        def confirm(item: SagaItem, payment: Charged) -> Move:
+            return changes.confirm(item.order, self.clock(), payment.payment_id)
+
+        self._end(charged, confirm, _confirmed, deadline)
+
+    def _decline(self, declined: list[tuple[SagaItem, Declined]], deadline: Deadline) -> None:
+        def decline(item: SagaItem, payment: Declined) -> Move:
+            return changes.decline(item.order, self.clock(), "PAYMENT_DECLINED", payment.reason)
+
+        self._end(declined, decline, _failed, deadline)
+
+    def _end(
+        self,
+        found: list[tuple[SagaItem, T]],
+        change: Callable[[SagaItem, T], Move],
+        report: Callable[[Order], None],
+        deadline: Deadline,
+    ) -> None:
+        """Bring the orders to CONFIRMED or FAILED, each by what was found out about it."""
+        items = [item for item, _ in found]
+        if not all_in_time(items, deadline):
+            return
+        moves = [_keep_entry_on_last_receive(item, change(item, finding)) for item, finding in found]
+        for _, result in commit_step(self.committer, items, moves, deadline):
+            if isinstance(result, Applied):
+                report(result.order)
+
+
+def _keep_entry_on_last_receive(item: SagaItem, move: Move) -> Move:
+    # Else the events that follow the commit are owed by the message alone, and it would be among the dead letters.
+    return changes.with_entry(move) if item.delivery.last else move
+
+
+def _confirmed(order: Order) -> None:
+    telemetry.count("OrdersConfirmed")
+    telemetry.info("order confirmed", **_ids(order))
+
+
+def _failed(order: Order) -> None:
+    telemetry.count("OrdersFailed", reason=order.failure_reason)
+    telemetry.info("order failed", **_ids(order), reason=order.failure_reason)
+
+
+def _ids(order: Order) -> dict[str, str | None]:
+    return {"orderId": order.order_id, "customerId": order.customer_id, "correlationId": order.correlation_id}

@@ -1,0 +1,96 @@
+"""What people do to an order: cancel, ship, deliver."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib import telemetry
+from chalicelib.domain import changes
+from chalicelib.domain.changes import Move
+from chalicelib.domain.order import Order, Status, verbs_from
+from chalicelib.domain.outcomes import NotFound, StatusChanged
+from chalicelib.faults import Unavailable
+from chalicelib.times import Clock
+from chalicelib.use_cases.committing import Applied, BatchCommitter
+from chalicelib.use_cases.ports import Orders, Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The order has that status, or had it before: by this request or an earlier one."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class NotPossible:
+    """The order's status does not allow it."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchOrder:
+    """There is no order of this id."""
+
+
+OperationResult = Reached | NotPossible | NoSuchOrder
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The use cases. All of them raise Unavailable, and can be repeated at any time."""
+
+    orders: Orders
+    committer: BatchCommitter
+    queue: Queue
+    clock: Clock
+
+    def cancel(self, order_id: str, reason: str | None) -> OperationResult:
+        """Give the order up. Its stock is back when this returns; a refund and the event are the consumer's."""
+        return self._move(
+            order_id, "cancel", Status.CANCELLED, lambda order: changes.cancel(order, self.clock(), reason)
+        )
+
+    def ship(self, order_id: str, carrier: str | None, tracking_number: str | None) -> OperationResult:
+        """The goods leave."""
+        outcome = self._move(
+            order_id,
+            "ship",
+            Status.SHIPPED,
+            lambda order: changes.ship(order, self.clock(), carrier, tracking_number),
+        )
+        match outcome:
+            case Reached(order) if (order.carrier, order.tracking_number) != (carrier, tracking_number):
+                # Shipped before with other details: to say yes would lose what was said now.
+                return NotPossible(order)
+        return outcome
+
+    def deliver(self, order_id: str) -> OperationResult:
+        """The goods have arrived."""
+        return self._move(order_id, "deliver", Status.DELIVERED, lambda order: changes.deliver(order, self.clock()))
+
+    def _move(self, order_id: str, verb: str, target: Status, change: Callable[[Order], Move]) -> OperationResult:
+        """Read, then write on condition of what was read; refused, look again at the order that came back.
+
+        Each refusal finds the order further along its path, so this ends.
+        """
+        order = self.orders.get(order_id)
+        while order is not None:
+            if order.entry_of(target):
+                return Reached(order)
+            if verb not in verbs_from(order.status):
+                return NotPossible(order)
+            (result,) = self.committer.commit_each([change(order)])
+            match result:
+                case Applied(moved):
+                    telemetry.count(f"Orders{target.capitalize()}")
+                    telemetry.info(f"order {target.lower()}", orderId=order_id, customerId=moved.customer_id)
+                    self.queue.try_enqueue(moved)
+                    return Reached(moved)
+                case StatusChanged(existing):
+                    order = existing
+                case NotFound():
+                    order = None
+                case _:
+                    raise Unavailable(f"the order could not be moved: {result}")
+        return NoSuchOrder()

@@ -1,0 +1,136 @@
+"""Placing an order: the promise "once" as the client meets it."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chalicelib.domain.changes import create
+from chalicelib.domain.idempotency import (
+    UnknownVersion,
+    agrees,
+    claim_id,
+    fingerprint,
+    fresh_order_id,
+    order_id_from_key,
+)
+from chalicelib.domain.order import Order, Status
+from chalicelib.domain.outcomes import StatusChanged
+from chalicelib.domain.pricing import CatalogueRefusal
+from chalicelib.domain.request import Invalid, OrderRequest
+from chalicelib.faults import Unavailable
+from chalicelib.times import Clock
+from chalicelib.use_cases.committing import Applied, BatchCommitter
+from chalicelib.use_cases.ports import Catalogue, Claims, Orders, Queue
+
+_GIVEN_UP = (Status.FAILED, Status.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The order is new and stored: it will reach its end without the client doing anything more."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The same order was placed before; `order` is the order as it is now."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReused:
+    """The key was used for an order with different contents."""
+
+    order: Order
+
+
+PlacingResult = Placed | Replayed | KeyReused
+
+
+@dataclass(frozen=True)
+class Placing:
+    """The use case. `window` is how long an order without a key is the same as its like."""
+
+    orders: Orders
+    claims: Claims
+    committer: BatchCommitter
+    catalogue: Catalogue
+    queue: Queue
+    clock: Clock
+    window: timedelta
+
+    def place(self, request: OrderRequest, key: str | None, correlation_id: str | None = None) -> PlacingResult:
+        """Place the order, however often it is asked for. Raises Invalid where the catalogue refuses it, Unavailable.
+
+        Any number of these may run at once, and any may die at any point: the first conditional write decides.
+        """
+        request_fingerprint = fingerprint(request)
+        priced = self.catalogue.price(request)
+        if isinstance(priced, CatalogueRefusal):
+            return self._replayed_or_refused(request, key, request_fingerprint, priced)
+
+        def order(order_id: str) -> Order:
+            return request.to_order(
+                order_id=order_id,
+                items=priced.items,
+                created_at=self.clock(),
+                fingerprint=request_fingerprint,
+                request_id=str(uuid.uuid4()),
+                correlation_id=correlation_id,
+            )
+
+        if key is not None:
+            return self._create(order(order_id_from_key(request.customer_id, key)), request)
+        return self._create_by_body(order, request, claim_id(request.customer_id, request_fingerprint))
+
+    def _create(self, order: Order, request: OrderRequest) -> PlacingResult:
+        (result,) = self.committer.commit_each([create(order, self.clock())])
+        match result:
+            case Applied(created):
+                self.queue.try_enqueue(created)
+                return Placed(created)
+            case StatusChanged(existing) if existing.request_id == order.request_id:
+                # One's own echo: botocore repeated a write whose answer was lost, and met its own first try.
+                self.queue.try_enqueue(existing)
+                return Placed(existing)
+            case StatusChanged(existing):
+                return Replayed(existing) if _same(existing, request) else KeyReused(existing)
+            case _:
+                raise Unavailable(f"the order could not be stored: {result}")
+
+    def _create_by_body(self, order: Callable[[str], Order], request: OrderRequest, claim: str) -> PlacingResult:
+        """Claim a fresh order id, then create the order under it. Anyone may repeat either step at any time."""
+        instead_of: str | None = None
+        while True:
+            order_id = self.claims.claim_order_id(claim, fresh_order_id(), self.clock(), self.window, instead_of)
+            outcome = self._create(order(order_id), request)
+            if not (isinstance(outcome, Replayed) and outcome.order.status in _GIVEN_UP):
+                return outcome
+            # That one was given up, so the client means a new one: replaced on condition of the old id.
+            # Of two at once one wins, and the other finds the winner's id.
+            instead_of = order_id
+
+    def _replayed_or_refused(
+        self, request: OrderRequest, key: str | None, request_fingerprint: str, refused: CatalogueRefusal
+    ) -> Replayed:
+        """The catalogue may have moved on since the order was placed: then this is its replay all the same."""
+        if key is not None:
+            order_id: str | None = order_id_from_key(request.customer_id, key)
+        else:
+            order_id = self.claims.claimed_order_id(claim_id(request.customer_id, request_fingerprint), self.clock())
+        existing = self.orders.get(order_id) if order_id else None
+        counts = existing is not None and (key is not None or existing.status not in _GIVEN_UP)
+        if existing is None or not counts or not _same(existing, request):
+            raise Invalid(refused.errors)
+        return Replayed(existing)
+
+
+def _same(existing: Order, request: OrderRequest) -> bool:
+    try:
+        return agrees(existing.fingerprint, request)
+    except UnknownVersion as fault:
+        # As while a newer release is rolled out: in a moment, that one will answer.
+        raise Unavailable(str(fault)) from fault

@@ -1,0 +1,99 @@
+"""The orders of a batch on their way through the saga, and the outcome of each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chalicelib.deadline import Deadline
+from chalicelib.domain.changes import Change
+from chalicelib.domain.idempotency import UnknownVersion, agrees
+from chalicelib.domain.order import Order, Status
+from chalicelib.domain.outcomes import Charged, Declined, StatusChanged
+from chalicelib.domain.request import OrderRequest
+from chalicelib.use_cases.committing import Applied, BatchCommitter, CommitResult, Retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do for the order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Something that may pass was in the way."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """No further try would help."""
+
+    reason: str
+
+
+Outcome = Done | Retry | Never
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An order to work on, as a message has it.
+
+    `stored` says that it was stored before the message was sent; `last`, that the message will not come again.
+    """
+
+    order: Order
+    request: OrderRequest
+    stored: bool
+    last: bool = False
+
+
+@dataclass(slots=True)
+class SagaItem:
+    """A delivery on its way: `order` is the order as it is now. Once it has an `outcome` it goes no further."""
+
+    delivery: Delivery
+    order: Order
+    payment: Charged | Declined | None = None
+    outcome: Outcome | None = None
+
+    def found(self, order: Order) -> None:
+        """From now on only the order that exists counts, not the message; but it must be the same order."""
+        try:
+            same = agrees(order.fingerprint, self.delivery.order)
+        except UnknownVersion as fault:
+            self.outcome = Retry(str(fault))
+            return
+        if same:
+            self.order = order
+        else:
+            self.outcome = Never("an order with this id and different contents exists")
+
+
+def in_status(items: Iterable[SagaItem], *statuses: Status) -> list[SagaItem]:
+    """Those still on their way whose order has one of the statuses."""
+    return [item for item in items if item.outcome is None and item.order.status in statuses]
+
+
+def all_in_time(items: Sequence[SagaItem], deadline: Deadline) -> bool:
+    """Whether a step may begin with these; if not, they are to be retried."""
+    if items and deadline.has_passed:
+        for item in items:
+            item.outcome = Retry("no time left")
+        return False
+    return bool(items)
+
+
+def commit_step(
+    committer: BatchCommitter, items: Sequence[SagaItem], changes: Sequence[Change], deadline: Deadline
+) -> list[tuple[SagaItem, CommitResult]]:
+    """Commit a change for each item; applied or not, the order as it is now counts."""
+    results = list(zip(items, committer.commit_each(changes, deadline), strict=True))
+    for item, result in results:
+        match result:
+            case Applied(order):
+                item.order = order
+            case StatusChanged(order):
+                item.found(order)
+            case Retryable(reason):
+                item.outcome = Retry(reason)
+    return results

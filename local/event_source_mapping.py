@@ -1,0 +1,163 @@
+"""The queue's event source mapping: what Lambda does between SQS and a consumer."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config as ClientConfig
+from chalice.app import Chalice, SQSEventConfig
+from chalice.config import Config
+
+from local.invoking import Function, region
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
+
+log = logging.getLogger(__name__)
+
+LONG_POLL = 10
+POLLERS = 2
+
+
+class EventSourceMapping:
+    """Hands a queue's messages to its consumer, batch by batch, on a few threads.
+
+    A batch is deleted only when the consumer returned; what it names in `batchItemFailures` stays.
+    When it raises, nothing is deleted: the messages come back when their visibility timeout ends,
+    and the queue's redrive policy counts how often.
+    """
+
+    def __init__(self, app: Chalice, config: Config, source: SQSEventConfig, pollers: int = POLLERS) -> None:
+        # The answer to a long poll may take as long as the poll. No retries: the loop is the retry.
+        self._sqs = boto3.client(
+            "sqs",
+            config=ClientConfig(read_timeout=LONG_POLL + 10, retries={"total_max_attempts": 1}),
+        )
+        self._app_name = app.app_name
+        self._function = Function.of(app, config, source.name)
+        self._batch_size = source.batch_size
+        name = source.queue or str(source.queue_arn).rsplit(":", 1)[-1]
+        self.queue_url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self._queue_arn = self._sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])[
+            "Attributes"
+        ]["QueueArn"]
+        self._stop = threading.Event()
+        self._pause = 1.0  # seconds from a failed poll to the next
+        self._threads = [
+            threading.Thread(target=self._poll, name=f"{source.name}-{n}", daemon=True) for n in range(pollers)
+        ]
+
+    def start(self) -> None:
+        """Begin to poll."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no further batch. A long poll under way goes on until it is answered."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds a thread for the batch in hand. False: one is still busy."""
+        for thread in self._threads:
+            thread.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def close(self) -> None:
+        """Give back its connections, once it is stopped."""
+        self._sqs.close()
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.once(LONG_POLL)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the queue must go on being read
+                if not self._stop.wait(self._pause):
+                    log.warning("cannot poll %s, trying again: %s", self.queue_url, error)
+
+    def once(self, wait_seconds: int) -> int:
+        """Receive one batch, waiting up to `wait_seconds` for it, and see it through; its size."""
+        messages = self._sqs.receive_message(
+            QueueUrl=self.queue_url,
+            MaxNumberOfMessages=min(self._batch_size, 10),
+            WaitTimeSeconds=wait_seconds,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages", [])
+        if messages:
+            self._delete(self._consumed(messages))
+        return len(messages)
+
+    def _consumed(self, messages: list[MessageTypeDef]) -> list[MessageTypeDef]:
+        event = {"Records": [self._record(message) for message in messages]}
+        try:
+            result = self._function.invoke(event, self._app_name)
+        except Exception as error:
+            log.warning(
+                "%s raised %s (%s): its messages come back unless it deleted them: %s",
+                self._function.name, type(error).__name__, error,
+                ", ".join(message["MessageId"] for message in messages),
+            )  # fmt: skip
+            log.debug("raised by %s", self._function.name, exc_info=True)
+            return []
+        return _succeeded(messages, result)
+
+    def _delete(self, messages: list[MessageTypeDef]) -> None:
+        if not messages:
+            return
+        answer = self._sqs.delete_message_batch(
+            QueueUrl=self.queue_url,
+            Entries=[{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)],
+        )
+        for failed in answer.get("Failed", []):
+            message_id = messages[int(failed["Id"])]["MessageId"]
+            log.warning("message %s was not deleted: %s", message_id, failed.get("Message"))
+
+    def _record(self, message: MessageTypeDef) -> dict[str, Any]:
+        """The message as Lambda's SQS event spells it."""
+        attributes = message.get("MessageAttributes", {})
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message.get("Attributes", {}),
+            "messageAttributes": {name: _attribute(value) for name, value in attributes.items()},
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self._queue_arn,
+            "awsRegion": region(),
+        }
+
+
+def _attribute(value: MessageAttributeValueOutputTypeDef) -> dict[str, Any]:
+    shaped: dict[str, Any] = {
+        "stringListValues": [],
+        "binaryListValues": [],
+        "dataType": value["DataType"],
+    }
+    if "StringValue" in value:
+        shaped["stringValue"] = value["StringValue"]
+    if "BinaryValue" in value:
+        shaped["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode("ascii")
+    return shaped
+
+
+def _succeeded(messages: list[MessageTypeDef], result: Any) -> list[MessageTypeDef]:
+    """The messages that a normal return leaves to be deleted.
+
+    A failure that names no message of the batch fails the whole batch, as it does with Lambda.
+    """
+    failures = result.get("batchItemFailures") if isinstance(result, dict) else None
+    failed = {failure.get("itemIdentifier") for failure in failures or []}
+    if not failed <= {message["MessageId"] for message in messages}:
+        return []
+    return [message for message in messages if message["MessageId"] not in failed]
+
+
+def event_source_mappings(app: Chalice, config: Config) -> list[EventSourceMapping]:
+    """One mapping for each queue that the app registered a consumer for."""
+    sources = [source for source in app.event_sources if isinstance(source, SQSEventConfig)]
+    return [EventSourceMapping(app, config, source) for source in sources]

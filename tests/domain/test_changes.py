@@ -1,0 +1,126 @@
+"""What each change writes of an order: its status, its history, its stock, and the life of its mark."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain import changes
+from chalicelib.domain.changes import (
+    MAX_BACKOFF,
+    Change,
+    Create,
+    OutboxUpdate,
+    Unchanged,
+    stock_delta,
+    total_stock_delta,
+)
+from chalicelib.domain.order import TRANSITIONS, HistoryEntry, ImpossibleTransition, OutboxEntry, Refund, Status
+from tests.support.changes import LATER, MOVES, OLD, UNITS, before
+from tests.support.orders import NOW, an_order, standing
+
+FRESH = OutboxEntry(LATER + timedelta(seconds=60))
+RECORDED = {"p1": 7}
+
+AFTER: dict[tuple[str, str], tuple[str, str | None, Mapping[str, int], dict[str, Any]]] = {
+    # Under way: the mark stays.
+    ("reserve", "PENDING"): ("RESERVED", None, {"p1": -2, "p2": -1}, {"reserved": UNITS}),
+    # Ended with nothing owed but what the message in hand brings: the mark goes.
+    ("reject", "PENDING"): ("FAILED", "why", {}, {"failure_reason": "OUT_OF_STOCK", "outbox": None}),
+    ("confirm", "RESERVED"): ("CONFIRMED", None, {}, {"payment_id": "pay-1", "outbox": None}),
+    ("decline", "RESERVED"): ("FAILED", "why", RECORDED, {"failure_reason": "PAYMENT_DECLINED", "outbox": None}),
+    # A commit outside the consumer that leaves work: the mark is set again. Only past PENDING is a refund owed.
+    ("cancel", "PENDING"): ("CANCELLED", "why", {}, {"refund": Refund.NONE, "outbox": FRESH}),
+    ("cancel", "RESERVED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
+    ("cancel", "CONFIRMED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
+    ("ship", "CONFIRMED"): ("SHIPPED", None, {}, {"carrier": "UPS", "tracking_number": "1Z", "outbox": FRESH}),
+    ("deliver", "SHIPPED"): ("DELIVERED", None, {}, {"outbox": FRESH}),
+}
+"""By verb and status: the next status and its reason, the stock that moves, and all else that changes."""
+
+
+def test_every_verb_of_the_life_cycle_has_its_change() -> None:
+    assert set(AFTER) == {(arrow.verb, arrow.source) for arrow in TRANSITIONS}
+    assert set(MOVES) == {verb for verb, _ in AFTER}
+
+
+@pytest.mark.parametrize("verb", MOVES)
+@pytest.mark.parametrize("status", Status)
+def test_a_transition_changes_what_it_names_and_nothing_else(verb: str, status: Status) -> None:
+    order = before(status)
+    if (verb, status) not in AFTER:
+        with pytest.raises(ImpossibleTransition):
+            MOVES[verb](order)
+        return
+    target, reason, stock, fields = AFTER[verb, status]
+    move = MOVES[verb](order)
+    assert move.after == replace(order.moved(Status(target), LATER, reason), **fields)
+    assert move.after.history == (*order.history, move.entry)
+    assert move.stock == stock
+    assert (move.order_id, move.before) == ("o1", order)
+    assert (move.outbox is Unchanged.UNCHANGED) is (verb == "reserve")
+
+
+def test_a_batch_touches_a_product_once() -> None:
+    batch: list[Change] = [
+        changes.reserve(standing(Status.PENDING, "o1", {"p1": 2, "p2": 1}), LATER),
+        changes.create(an_order("o2", {"p1": 100}), LATER),
+        changes.reserve(standing(Status.PENDING, "o3", {"p3": 4, "p1": 3}), LATER),
+        changes.cancel(standing(Status.RESERVED, "o4", {"p1": 1}), LATER, None),
+        changes.back_off(an_order("o5", {"p1": 100}), OLD, LATER),
+    ]
+    assert list(total_stock_delta(batch).items()) == [("p1", -4), ("p2", -1), ("p3", -4)]
+    assert list(map(stock_delta, batch)) == [{"p1": -2, "p2": -1}, {}, {"p3": -4, "p1": -3}, {"p1": 1}, {}]
+
+
+def test_a_new_order_is_marked_so_that_recover_finds_it() -> None:
+    order = standing(Status.PENDING)
+    assert changes.create(order, LATER) == Create(replace(order, outbox=FRESH))
+
+
+def test_an_order_that_the_catalogue_refuses_is_kept_with_its_reason_and_owes_nothing() -> None:
+    order = standing(Status.PENDING)
+    failed = replace(order.moved(Status.FAILED, LATER, "29.99 it is"), failure_reason="PRICE_MISMATCH")
+    assert changes.create_failed(order, LATER, "PRICE_MISMATCH", "29.99 it is") == Create(failed)
+    assert failed.history[1:] == (HistoryEntry(Status.FAILED, LATER, "29.99 it is"),)
+
+
+def test_a_long_reason_is_cut_to_what_an_event_may_have() -> None:
+    reasons = [
+        changes.create_failed(standing(Status.PENDING), LATER, "PRICE_MISMATCH", "x" * 600).after.history[-1].reason,
+        changes.decline(standing(Status.RESERVED), LATER, "PAYMENT_DECLINED", "x" * 600).reason,
+    ]
+    assert reasons == ["x" * 500] * 2
+
+
+# --- the mark alone ---
+
+
+def test_recover_pushes_the_mark_on_doubling_up_to_six_hours_on_condition_of_the_one_it_saw() -> None:
+    order = before(Status.PENDING)
+    mark = OutboxEntry(NOW)
+    for tries, minutes in enumerate([1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360, 360], 1):
+        push = changes.back_off(order, mark, LATER)
+        assert push == OutboxUpdate(order, mark.due_at, OutboxEntry(LATER + timedelta(minutes=minutes), tries))
+        assert push.after == replace(order, outbox=push.outbox)
+        mark = push.outbox or mark
+
+
+def test_a_mark_pushed_on_for_a_year_does_not_overflow() -> None:
+    push = changes.back_off(an_order(), OutboxEntry(NOW, 1_000_000), LATER)
+    assert push.outbox == OutboxEntry(LATER + MAX_BACKOFF, 1_000_001)
+
+
+def test_work_done_removes_the_mark_only_if_it_is_the_one_seen() -> None:
+    order = before(Status.CANCELLED)
+    assert changes.work_done(order, OLD, None) == OutboxUpdate(order, OLD.due_at, None)
+    assert changes.work_done(order, OLD, Refund.DONE).after == replace(order, outbox=None, refund=Refund.DONE)
+
+
+def test_work_left_sets_a_fresh_mark_whatever_was_there() -> None:
+    order = replace(before(Status.CONFIRMED), outbox=None)
+    assert changes.work_left(order, LATER) == OutboxUpdate(order, None, FRESH)
+    confirmed = changes.confirm(standing(Status.RESERVED), LATER, "pay-1")
+    assert changes.with_entry(confirmed).after == replace(confirmed.after, outbox=FRESH)

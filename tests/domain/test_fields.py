@@ -1,0 +1,80 @@
+"""The one codec: what a client sends reaches item, message and answer and, if it is content, the fingerprint."""
+
+import json
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import exact_json
+from chalicelib.adapters.dynamodb.items import from_item, order_from_item, order_to_item
+from chalicelib.adapters.queues import order_created_event
+from chalicelib.domain import fields
+from chalicelib.domain.fields import In
+from chalicelib.domain.idempotency import fingerprint
+from chalicelib.domain.order import Order
+from chalicelib.domain.request import OrderRequest
+from chalicelib.entrypoints.documents import order_document
+from chalicelib.entrypoints.validation import order_created, order_request
+from tests.support.orders import NOW
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "chalicelib/entrypoints/schemas/order_request.json").read_text("utf-8")
+)
+BODY: dict[str, Any] = {
+    "customerId": "CUST-1",
+    "items": [{"productId": "P", "quantity": 2, "productName": "Mouse", "unitPrice": 5}],
+    "totalAmount": 10,
+    "currency": "EUR",
+    "shippingAddress": {"street": "s", "city": "c", "state": "st", "zip": "z", "country": "DE"},
+}
+CHANGED: dict[str, Any] = {
+    "customerId": "CUST-2",
+    "items": [{"productId": "P", "quantity": 3, "productName": "Mouse", "unitPrice": 5}],
+    "totalAmount": 11,
+    "currency": "USD",
+    "shippingAddress": {**BODY["shippingAddress"], "zip": "other"},
+}
+NO_CONTENT: set[str] = set()
+"""Fields of a request that are not part of the fingerprint."""
+
+
+def an_order(body: dict[str, Any]) -> Order:
+    request = order_request(exact_json.loads(json.dumps(body)), "USD")
+    return request.to_order(
+        order_id="o1", items=request.items, created_at=NOW, fingerprint=fingerprint(request), correlation_id="c"
+    )
+
+
+def test_the_example_has_each_property_of_the_schema() -> None:
+    assert set(BODY) == set(CHANGED) == set(SCHEMA["properties"])
+    assert set(BODY["items"][0]) == set(SCHEMA["$defs"]["line"]["properties"])
+    assert set(BODY["shippingAddress"]) == set(SCHEMA["$defs"]["address"]["properties"])
+
+
+@pytest.mark.parametrize("name", SCHEMA["properties"])
+def test_each_property_of_the_schema_reaches_item_message_answer_and_fingerprint(name: str) -> None:
+    order = an_order(BODY)
+    wanted = exact_json.loads(exact_json.dumps(BODY))[name]
+    assert from_item(order_to_item(order))[name] == wanted
+    assert exact_json.loads(order_created_event(order))[name] == wanted
+    assert order_document(order)[name] == wanted
+    assert order_from_item(order_to_item(order)) == order
+    assert (
+        order_created(exact_json.loads(order_created_event(order)), "USD").request.to_order(
+            order_id="o1", items=order.items, created_at=NOW, fingerprint=order.fingerprint, correlation_id="c"
+        )
+        == order
+    )
+    another = an_order(BODY | {name: CHANGED[name]})
+    assert (another.fingerprint != order.fingerprint) == (name not in NO_CONTENT)
+
+
+def test_every_attribute_of_an_order_has_one_row_in_the_codec() -> None:
+    assert sorted(field.attribute for field in fields.FIELDS) == sorted(
+        field.name for field in fields_of(Order) if field.name != "outbox"
+    )
+    assert {field.attribute for field in fields.FIELDS if In.REQUEST in field.where} == {
+        field.name for field in fields_of(OrderRequest)
+    }

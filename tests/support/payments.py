@@ -1,0 +1,78 @@
+"""A payment provider whose calls time out when a test says so."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
+from typing import TypeVar
+
+from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded
+from chalicelib.faults import PaymentUnknown
+from chalicelib.use_cases.ports import Payments
+
+T = TypeVar("T")
+
+
+class TimesOut(Enum):
+    """When a call times out: before it takes effect, after it, or before it takes effect later (see `land`)."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    LATER = "later"
+
+
+Trouble = Callable[[str, str], TimesOut | None]
+"""Called with "charge" or "refund" and the order id: how this call goes wrong, if it does."""
+
+
+class FlakyPayments:
+    """Any provider, with bad days: `on("charge", TimesOut.AFTER)` spoils the next charge.
+
+    `asked` lists the calls so far; `trouble`, if it is set, decides of each call in place of what was planned.
+    """
+
+    def __init__(self, provider: Payments, trouble: Trouble | None = None) -> None:
+        self.provider = provider
+        self.trouble: Trouble = trouble or self._planned
+        self.asked: list[tuple[str, str]] = []
+        self._plans: list[tuple[str, TimesOut, int | None]] = []
+        self._later: list[Callable[[], object]] = []
+
+    def on(self, operation: str, when: TimesOut, times: int | None = 1) -> None:
+        """Spoil the next call of this operation, or so many in a row (None: all)."""
+        self._plans.append((operation, when, times))
+
+    def over(self) -> None:
+        """From now on nothing goes wrong."""
+        self._plans.clear()
+        self.trouble = self._planned
+
+    def land(self) -> None:
+        """Let the calls that were to take effect later take effect now."""
+        while self._later:
+            self._later.pop()()
+
+    def charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
+        return self._call("charge", order_id, lambda: self.provider.charge(order_id, amount, currency))
+
+    def refund(self, order_id: str) -> Refunded | NothingToRefund:
+        return self._call("refund", order_id, lambda: self.provider.refund(order_id))
+
+    def _call(self, operation: str, order_id: str, call: Callable[[], T]) -> T:
+        self.asked.append((operation, order_id))
+        when = self.trouble(operation, order_id)
+        if when is TimesOut.LATER:
+            self._later.append(call)
+        answer = call() if when in (None, TimesOut.AFTER) else None
+        if when or answer is None:
+            raise PaymentUnknown(f"{operation} of {order_id} timed out")
+        return answer
+
+    def _planned(self, operation: str, _order_id: str) -> TimesOut | None:
+        for n, (planned, when, times) in enumerate(self._plans):
+            if planned == operation:
+                if times == 1:
+                    del self._plans[n]
+                elif times:
+                    self._plans[n] = (planned, when, times - 1)
+                return when
+        return None

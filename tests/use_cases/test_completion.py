@@ -1,0 +1,323 @@
+"""What the service publishes: every event at least once, under an id that never changes, as its schema says."""
+
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import chalicelib
+from chalicelib.adapters import clients
+from chalicelib.adapters.event_bus import EventBridgeBus
+from chalicelib.domain.events import EVENTS, events_so_far
+from chalicelib.domain.order import Order, Status
+from tests.support.aws_calls import AwsCalls
+from tests.support.orders import NOW, an_order
+from tests.support.payments import TimesOut
+from tests.support.shop import Shop, killed
+
+SCHEMA = json.loads(
+    (Path(chalicelib.__file__).parent / "entrypoints" / "schemas" / "order_event.json").read_text("utf-8")
+)
+VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+RESERVED, CONFIRMED, SHIPPED, DELIVERED = Status.RESERVED, Status.CONFIRMED, Status.SHIPPED, Status.DELIVERED
+FAILED, CANCELLED = Status.FAILED, Status.CANCELLED
+# Ways that an order can go, and the events on each.
+PATHS = {
+    (): [],
+    (RESERVED,): [],
+    (RESERVED, CONFIRMED, SHIPPED, DELIVERED): ["OrderPlaced", "OrderShipped", "OrderDelivered"],
+    (RESERVED, FAILED): ["OrderFailed"],
+    (FAILED,): ["OrderFailed"],
+    (RESERVED, CONFIRMED, CANCELLED): ["OrderPlaced", "OrderCancelled"],
+}
+TO_DELIVERED = (RESERVED, CONFIRMED, SHIPPED, DELIVERED)
+
+
+@pytest.fixture
+def shop(small_shop: Shop) -> Shop:
+    return small_shop
+
+
+@pytest.fixture
+def events(shop: Shop) -> EventBridgeBus:
+    return EventBridgeBus(clients.events(), shop.stage["EVENT_BUS"])
+
+
+def check(name: str, detail: dict[str, Any]) -> None:
+    """The event is as the schema says, has no field that is not in the schema, and the name of its status."""
+    VALIDATOR.validate(_floats(detail))
+    assert detail.keys() <= SCHEMA["properties"].keys()
+    assert EVENTS[Status(detail["status"])] == name
+
+
+def _floats(detail: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(value) if isinstance(value, Decimal) else value for name, value in detail.items()}
+
+
+def moved(*statuses: Status, order: Order | None = None) -> Order:
+    """An order that went this way, a second for each step."""
+    order = order or an_order()
+    for seconds, status in enumerate(statuses, 1):
+        reason = f"why {status}" if status in (FAILED, CANCELLED) else None
+        order = order.moved(status, NOW + timedelta(seconds=seconds), reason)
+    return order
+
+
+def failed_orders(number: int) -> list[Order]:
+    return [moved(FAILED, order=an_order(f"o{n}")) for n in range(number)]
+
+
+def details(*orders: Order) -> list[dict[str, Any]]:
+    return [event.detail for order in orders for event in events_so_far(order)]
+
+
+# --- what an event says ---
+
+
+def test_the_schema_says_of_each_field_what_it_is() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert set(SCHEMA["properties"]) - set(SCHEMA["required"]) == {"reason", "correlationId"}
+    assert all(field["title"] and field["description"] for field in SCHEMA["properties"].values())
+
+
+def test_the_schema_refuses_what_is_missing_or_wrong() -> None:
+    (good,) = map(_floats, details(moved(FAILED)))
+    wrong = {
+        "eventId": "1",
+        "sequence": 0,
+        "orderId": "a b",
+        "customerId": "",
+        "totalAmount": "1",
+        "currency": "usd",
+        "itemCount": 0,
+        "status": "PENDING",
+        "occurredAt": "2026-01-15T12:00:00Z",
+        "reason": 1,
+        "correlationId": None,
+    }
+    assert wrong.keys() == SCHEMA["properties"].keys()
+    bad = [good | {name: value} for name, value in wrong.items()]
+    bad += [{name: value for name, value in good.items() if name != field} for field in SCHEMA["required"]]
+    assert [VALIDATOR.is_valid(detail) for detail in (good, *bad)] == [True, *[False] * len(bad)]
+
+
+@pytest.mark.parametrize(("path", "names"), PATHS.items())
+@pytest.mark.parametrize("correlation_id", ["c-1", None])
+def test_an_order_has_the_events_of_its_history_as_the_schema_says(
+    path: tuple[Status, ...], names: list[str], correlation_id: str | None
+) -> None:
+    events = events_so_far(moved(*path, order=an_order(correlation_id=correlation_id)))
+    assert [event.name for event in events] == names
+    for event in events:
+        check(event.name, event.detail)
+        assert event.detail.get("correlationId") == correlation_id
+
+
+def test_an_event_says_what_the_history_says() -> None:
+    placed, shipped, delivered = details(moved(*TO_DELIVERED, order=an_order("o7", {"p1": 2, "p2": 1})))
+    assert placed == {
+        "eventId": placed["eventId"],
+        "sequence": 2,
+        "orderId": "o7",
+        "customerId": "c1",
+        "totalAmount": Decimal("30.00"),
+        "currency": "USD",
+        "itemCount": 2,
+        "status": "CONFIRMED",
+        "occurredAt": "2026-01-15T12:00:02.000Z",
+    }
+    assert [(e["sequence"], e["occurredAt"][-7:]) for e in (shipped, delivered)] == [(3, "03.000Z"), (4, "04.000Z")]
+    assert [e["reason"] for e in details(moved(RESERVED, FAILED))] == ["why FAILED"]
+
+
+# --- ids ---
+
+
+def test_the_id_of_an_event_never_changes_not_even_from_release_to_release() -> None:
+    (detail,) = details(moved(FAILED, order=an_order("ORD-1")))
+    assert detail["eventId"] == "4b798fe2-7f74-5d8a-8341-48a8d80f6fe1"
+
+
+def test_each_history_entry_has_an_id_of_its_own() -> None:
+    """Also of an order whose id ends like another one's sequence."""
+    orders = [moved(*path, order=an_order(order_id)) for order_id in ("o", "o-1", "o1", "1") for path in PATHS]
+    entries = {(e["orderId"], e["sequence"], e["status"]): uuid.UUID(e["eventId"]) for e in details(*orders)}
+    assert len(set(entries.values())) == len(entries) == 4 * 6
+
+
+def test_the_ids_do_not_depend_on_times_customer_or_what_came_after() -> None:
+    order = moved(*TO_DELIVERED)
+    later = replace(order, history=tuple(replace(e, at=datetime.now(UTC)) for e in order.history), customer_id="c2")
+    assert [e["eventId"] for e in details(later)] == [e["eventId"] for e in details(order)]
+    assert events_so_far(moved(*TO_DELIVERED[:2])) == events_so_far(order)[:1]
+
+
+# --- publishing ---
+
+
+def test_amounts_are_published_with_their_two_decimals(events: EventBridgeBus, shop: Shop) -> None:
+    assert events.publish(failed_orders(1)) == {}
+    (call,) = shop.calls.of("PutEvents")
+    assert '"totalAmount": 10.00,' in call.params["Entries"][0]["Detail"]
+
+
+def test_more_than_ten_entries_are_split(events: EventBridgeBus, shop: Shop) -> None:
+    orders = [moved(*TO_DELIVERED, order=an_order(f"o{n}")) for n in range(7)]
+    assert events.publish(orders) == {}
+    assert [len(call.params["Entries"]) for call in shop.calls.of("PutEvents")] == [10, 10, 1]
+    assert sorted(event["detail"]["eventId"] for event in shop.published()) == sorted(
+        detail["eventId"] for detail in details(*orders)
+    )
+
+
+def test_without_events_there_is_no_call(events: EventBridgeBus, shop: Shop) -> None:
+    assert events.publish([an_order(), moved(RESERVED)]) == {}
+    assert shop.calls.made == []
+
+
+@pytest.mark.parametrize("orders", [failed_orders(3), [moved(*TO_DELIVERED)]], ids=["of three", "of one"])
+def test_an_entry_that_failed_in_a_call_that_succeeded_fails_its_order(
+    events: EventBridgeBus, shop: Shop, orders: list[Order]
+) -> None:
+    _second_of_three_fails(shop.calls)
+    assert events.publish(orders) == {"o1": "InternalFailure"}
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalException", "AccessDeniedException"])
+def test_a_call_that_fails_fails_for_its_own_entries_alone(events: EventBridgeBus, shop: Shop, code: str) -> None:
+    shop.calls.refuse(code, "PutEvents", nth=2)
+    assert set(events.publish(failed_orders(25))) == {f"o{n}" for n in range(10, 20)}
+    assert len(shop.published()) == 15
+
+
+# --- at least once ---
+
+
+def test_a_failed_entry_brings_its_message_again_and_leaves_a_mark(shop: Shop) -> None:
+    orders = [shop.place(key=f"k{n}").order_id for n in range(3)]
+    messages = shop.receive()
+    shop.calls.forget()
+    _second_of_three_fails(shop.calls)
+    assert not shop.consume(messages)
+    _, failed, _ = [json.loads(message["Body"])["orderId"] for message in messages]
+
+    assert [order_id for order_id in orders if shop.marked(order_id)] == [failed]
+    assert len(shop.calls.of("DeleteMessageBatch")[0].params["Entries"]) == 2
+    shop.come_again()
+    shop.drain()
+    assert [event["detail"]["orderId"] for event in shop.published()] == [failed]
+    assert not shop.marked(failed)
+
+
+@pytest.mark.parametrize("dies", ["before its message is sent", "before the event"])
+@pytest.mark.parametrize(("verb", "event"), [("cancel", "OrderCancelled"), ("ship", "OrderShipped")])
+def test_what_an_operation_leaves_to_do_is_done_by_the_mark_alone(shop: Shop, verb: str, event: str, dies: str) -> None:
+    order_id = shop.place().order_id
+    shop.drain()
+    shop.published()
+    if dies == "before the event":
+        assert shop.act(verb, order_id).status == 200
+        shop.calls.kill_before("PutEvents")
+        assert killed(shop.run_queue)
+        shop.calls.revive()
+        shop.lose_messages()
+    else:
+        shop.calls.drop_request("SendMessage", attempts=None, times=None)
+        assert shop.act(verb, order_id).status == 200
+        shop.calls.heal()
+    assert (shop.messages(), shop.marked(order_id)) == ([], True)
+    shop.recover_later()
+    shop.drain()
+    assert shop.published_of(order_id) == ["OrderPlaced", event]
+    assert shop.document(order_id).get("refund", "DONE") == "DONE"
+    assert not shop.marked(order_id)
+
+
+@pytest.mark.parametrize(("dies", "published"), [("kill_before", 3), ("kill_after", 4)])
+def test_after_a_crash_and_from_the_table_the_same_events_are_published_again(
+    shop: Shop, dies: str, published: int
+) -> None:
+    """Including the correlation id: an event's detail depends on nothing but the order."""
+    order_id = shop.place().order_id
+    getattr(shop.calls, dies)("PutEvents")
+    assert killed(shop.run_queue)
+    shop.calls.revive()
+    assert shop.status(order_id) == "CONFIRMED", "nothing is published before it is true"
+    shop.come_again()
+    shop.drain()
+    assert shop.cancel(order_id).status == 200
+    shop.drain()
+    events = [event["detail"] for event in shop.published()]
+    by_id = {event["eventId"]: event for event in events}
+    assert len(events) == published
+    assert sorted(event["status"] for event in by_id.values()) == ["CANCELLED", "CONFIRMED"]
+    assert all(event == by_id[event["eventId"]] for event in events)
+
+
+def test_of_an_order_that_moved_on_meanwhile_all_events_are_published(shop: Shop) -> None:
+    order_id = shop.place().order_id
+    shop.calls.drop_request("PutEvents", attempts=None, times=None)
+    messages = shop.receive()
+    assert not shop.consume(messages)
+    assert shop.ship(order_id).status == shop.deliver(order_id).status == 200
+    shop.stage.receive_all("ORDER_QUEUE")  # so that only the first message comes again
+    shop.calls.heal()
+    shop.show_again(messages)
+    shop.drain()
+    published = [(event["detail-type"], event["detail"]["sequence"]) for event in shop.published()]
+    assert published == [("OrderPlaced", 2), ("OrderShipped", 3), ("OrderDelivered", 4)]
+
+
+@pytest.mark.parametrize("when", [TimesOut.BEFORE, TimesOut.AFTER])
+def test_an_event_does_not_wait_for_the_refund(shop: Shop, when: TimesOut) -> None:
+    order_id = shop.place().order_id
+    shop.drain()
+    shop.published()
+    shop.cancel(order_id)
+    shop.payments.on("refund", when)
+    assert shop.run_queue() == 1
+    assert shop.published_of(order_id) == ["OrderPlaced", "OrderCancelled"]
+    assert (shop.document(order_id)["refund"], shop.marked(order_id)) == ("PENDING", True)
+    shop.come_again()
+    shop.drain()
+    assert (shop.document(order_id)["refund"], shop.marked(order_id)) == ("DONE", False)
+
+
+def test_all_events_come_through_the_bus_as_the_schema_says(shop: Shop) -> None:
+    delivered, cancelled = shop.place(key="k1").order_id, shop.place(key="k2").order_id
+    short = shop.place(shop.order("p1", 1000), "k3").order_id
+    shop.produce(shop.event("ORD-9", "gone", correlationId="batch-7"))
+    shop.drain()
+    assert shop.ship(delivered, carrier="ACME").status == 200
+    assert shop.deliver(delivered).status == shop.cancel(cancelled, "too late").status == 200
+    shop.provider.decline_percent = 100
+    declined = shop.place(key="k4").order_id
+    shop.drain()
+    events = {(event["detail"]["orderId"], event["detail-type"]): event["detail"] for event in shop.published()}
+    assert events.keys() == {
+        (delivered, "OrderPlaced"),
+        (delivered, "OrderShipped"),
+        (delivered, "OrderDelivered"),
+        (cancelled, "OrderPlaced"),
+        (cancelled, "OrderCancelled"),
+        (short, "OrderFailed"),
+        (declined, "OrderFailed"),
+        ("ORD-9", "OrderFailed"),
+    }
+    for (_, name), detail in events.items():
+        check(name, detail)
+    refused = events["ORD-9", "OrderFailed"]
+    assert (refused["sequence"], refused["correlationId"]) == (1, "batch-7")
+    assert "gone" in refused["reason"]
+
+
+def _second_of_three_fails(calls: AwsCalls) -> None:
+    """The next PutEvents, of three entries, succeeds but for the second."""
+    entries: list[dict[str, str]] = [{"EventId": "0"}, {"ErrorCode": "InternalFailure"}, {"EventId": "2"}]
+    calls.refuse("None", "PutEvents", status=200, FailedEntryCount=1, Entries=entries)

@@ -1,0 +1,385 @@
+"""The consumer: each message is done, comes again, or is kept as a dead letter, and never anything else.
+
+One order's trouble is its own: the others of its batch go on.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import app as entry
+from chalicelib import exact_json
+from chalicelib.domain.order import Order
+from chalicelib.use_cases.paying import BatchPayments
+from tests.support.aws_calls import AwsCalls, Call
+from tests.support.events import Clock, FakeLambdaContext, sqs_event, sqs_record
+from tests.support.orders import sample
+from tests.support.shop import Shop, opened
+from tests.support.stage import Stage
+
+ADDRESS = {"street": "221B Baker Street", "city": "Londinium", "state": "Midd", "zip": "NW16XE", "country": "GB"}
+EVENT = sample("order_created_event")
+
+
+def fail(shop: Shop, order_id: str) -> None:
+    """From now on something that may pass stands in the way of this order, and of no other."""
+
+    def charges(call: Call) -> bool:
+        return shop.stage["PAYMENTS_TABLE"] in repr(call.params) and order_id in repr(call.params)
+
+    shop.calls.refuse("ThrottlingException", when=charges, times=None)
+
+
+def place(shop: Shop, count: int) -> list[str]:
+    """The ids of new orders, each of a customer of its own: C0, C1 …"""
+    return [shop.place(shop.order(customerId=f"C{n}"), "k").order_id for n in range(count)]
+
+
+# --- the three outcomes ---
+
+
+@pytest.mark.parametrize("status", ["CONFIRMED", "SHIPPED", "DELIVERED", "FAILED", "CANCELLED"])
+def test_a_message_of_an_order_that_is_past_it_is_a_duplicate_and_done(shop: Shop, status: str) -> None:
+    order_id = shop.place(key="k1").order_id
+    shop.change_stored(order_id, status=status, outbox=None, outboxDueAt=None, outboxTries=None)
+    before = shop.stored(order_id)
+    assert shop.run_queue() == 0
+    assert (shop.stored(order_id), shop.stock()) == (before, 500)
+
+
+def test_a_message_that_may_succeed_later_comes_again(small_shop: Shop) -> None:
+    order_id = small_shop.place(key="k1").order_id
+    fail(small_shop, order_id)
+    assert (small_shop.run_queue(), small_shop.hidden(), small_shop.metrics["MessagesRetried"]) == (1, 1, 1)
+
+    small_shop.calls.heal()
+    small_shop.come_again()
+    assert small_shop.run_queue() == 0
+
+    assert (small_shop.status(order_id), small_shop.stock()) == ("CONFIRMED", 499)
+
+
+def test_each_try_waits_about_twice_as_long_as_the_one_before(small_shop: Shop) -> None:
+    fail(small_shop, small_shop.place(key="k1").order_id)
+    (message,) = small_shop.receive()
+    for receives in range(1, 6):
+        message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+        assert not any(small_shop.consume([message]) for _ in range(5))
+        calls = small_shop.calls.of("ChangeMessageVisibilityBatch")[-5:]
+        delays = [call.params["Entries"][0]["VisibilityTimeout"] for call in calls]
+        assert all(0.75 * 2**receives - 0.5 <= delay <= 1.25 * 2**receives + 0.5 for delay in delays), delays
+    assert len(set(delays)) > 1, "all at once again: no jitter"
+
+
+@pytest.mark.parametrize(("settings", "receives"), [({}, 6), ({"MAX_RECEIVES": "2"}, 2)])
+def test_on_its_last_receive_a_message_becomes_a_dead_letter_with_the_reason(
+    aws: Stage, aws_calls: AwsCalls, clock: Clock, settings: dict[str, str], receives: int
+) -> None:
+    with opened(aws, aws_calls, clock, settings=settings) as shop:
+        order_id = shop.place(key="k1").order_id
+        fail(shop, order_id)
+        for _ in range(receives - 1):
+            assert shop.run_queue() == 1
+            assert shop.dead_letters() == []
+            shop.come_again()
+        (message,) = shop.receive()
+
+        assert shop.consume([message])
+
+        (letter,) = shop.dead_letters()
+        assert (letter["body"], letter["orderId"]) == (message["Body"], order_id)
+        assert (letter["originalMessageId"], letter["receiveCount"]) == (message["MessageId"], str(receives))
+        assert "ThrottlingException" in letter["reason"]
+        assert (shop.metrics["MessagesQuarantined"], shop.status(order_id)) == (1, "RESERVED")
+        shop.come_again()
+        assert shop.messages() == []
+
+
+POISON: dict[str, str] = {
+    "no JSON": "order 5 please",
+    "deep": "[" * 20_000,
+    "a list": "[]",
+    "no items": exact_json.dumps({**EVENT, "items": []}),
+    "an order id with a line feed": exact_json.dumps({**EVENT, "orderId": "ORD-1\n"}),
+    "a lone surrogate": exact_json.dumps({**EVENT, "orderId": "\ud800"}),
+}
+
+
+def test_a_message_that_can_never_be_handled_is_a_dead_letter_at_once(small_shop: Shop) -> None:
+    for name, body in POISON.items():
+        small_shop.produce(body)
+        (message,) = small_shop.receive()
+        assert small_shop.consume([message]), name
+        (letter,) = small_shop.dead_letters()
+        assert letter["body"] == body, name
+        assert letter["reason"], name
+        assert (letter["originalMessageId"], letter["receiveCount"]) == (message["MessageId"], "1"), name
+    assert small_shop.orders() == []
+    assert small_shop.metrics["MessagesQuarantined"] == len(POISON)
+    assert small_shop.metrics["MessagesRetried"] == 0
+
+
+# --- a batch ---
+
+
+@pytest.mark.parametrize("reporting", [False, True], ids=["under a mapping without", "with batch item failures"])
+def test_each_message_of_a_mixed_batch_ends_where_it_belongs(small_shop: Shop, reporting: bool) -> None:
+    shop = small_shop
+    done = shop.place(key="done").order_id
+    shop.run_queue()
+    shop.produce(shop.event("GOOD"), shop.event("FAILING"), "poison", shop.event(done))
+    shop.produce(shop.event("SHORT", "PROD-100", 26))
+    fail(shop, "FAILING")
+
+    assert (shop.run_queue(reporting=reporting), shop.hidden()) == (1, 1)
+
+    assert [letter["body"] for letter in shop.dead_letters()] == ["poison"]
+    statuses = {done: "CONFIRMED", "GOOD": "CONFIRMED", "FAILING": "RESERVED", "SHORT": "FAILED"}
+    assert {order["orderId"]: order["status"] for order in shop.orders()} == statuses
+    shop.calls.heal()
+    shop.come_again()
+    assert shop.run_queue(reporting=reporting) == 0
+    assert (shop.statuses(), shop.dead_letters()) == ({"CONFIRMED": 3, "FAILED": 1}, [])
+    shop.come_again()
+    assert (shop.messages(), shop.stock(), shop.stock("PROD-100")) == ([], 497, 25)
+
+
+def test_what_succeeded_is_deleted_before_the_consumer_raises(small_shop: Shop) -> None:
+    small_shop.produce(small_shop.event("GOOD"), small_shop.event("FAILING"))
+    fail(small_shop, "FAILING")
+    messages = small_shop.receive()
+    assert not small_shop.consume(messages)
+    (deleted,) = small_shop.calls.of("DeleteMessageBatch")
+    assert [e["ReceiptHandle"] for e in deleted.params["Entries"]] == [messages[0]["ReceiptHandle"]]
+
+
+@pytest.mark.parametrize("operation", ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"], ids=["deleted", "hidden"])
+def test_messages_that_cannot_be_acknowledged_come_again_and_do_no_harm(small_shop: Shop, operation: str) -> None:
+    small_shop.produce(small_shop.event("GOOD"), small_shop.event("FAILING"))
+    fail(small_shop, "FAILING")
+    small_shop.calls.drop_request(operation, times=None, attempts=None)
+    assert small_shop.run_queue() == 1
+    small_shop.calls.heal()
+    small_shop.come_again()
+    assert small_shop.run_queue() == 0
+    assert (small_shop.statuses(), small_shop.stock()) == ({"CONFIRMED": 2}, 498)
+
+
+def test_a_dead_letter_that_cannot_be_kept_is_not_lost(small_shop: Shop) -> None:
+    small_shop.produce("poison")
+    small_shop.calls.drop_request("SendMessage", times=None, attempts=None)
+    assert small_shop.run_queue() == 1
+    assert small_shop.dead_letters() == []
+    small_shop.calls.heal()
+    small_shop.come_again()
+    assert small_shop.run_queue() == 0
+    assert [letter["body"] for letter in small_shop.dead_letters()] == ["poison"]
+
+
+def test_an_unexpected_fault_is_one_orders_own(small_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, *good = place(small_shop, 4)
+    charge = BatchPayments.charge
+
+    def faulty(payments: BatchPayments, orders: Sequence[Order]) -> Sequence[object]:
+        if any(order.order_id == bad for order in orders):
+            raise RuntimeError("a mistake in the program")
+        return charge(payments, orders)
+
+    monkeypatch.setattr(BatchPayments, "charge", faulty)
+    assert (small_shop.run_queue(), small_shop.hidden()) == (1, 1)
+    assert {small_shop.status(order_id) for order_id in good} == {"CONFIRMED"}
+    assert small_shop.status(bad) == "RESERVED"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprint": "v9:" + "0" * 64},
+        {"status": "RETURNED"},
+        {"status": "RESERVED", "totalAmount": "29.99"},
+        {"status": "RESERVED", "reserved": ["PROD-001"]},
+        {"status": "RESERVED", "items": "none"},
+    ],
+    ids=lambda change: list(change)[-1],
+)
+def test_an_order_that_another_release_wrote_waits_for_it_and_stops_nobody(shop: Shop, change: dict[str, Any]) -> None:
+    newer, *good = place(shop, 4)
+    shop.change_stored(newer, **change)
+    before = shop.stored(newer)
+    assert (shop.run_queue(), shop.hidden()) == (1, 1)
+    assert {shop.status(order_id) for order_id in good} == {"CONFIRMED"}
+    assert shop.stored(newer) == before
+    assert shop.post(shop.order(customerId="C0"), "k").kind == "unavailable"
+    if "fingerprint" not in change:
+        assert shop.get(f"/orders/{newer}").kind == "unavailable"
+
+
+# --- the same order id again ---
+
+
+def test_of_one_order_twice_in_a_batch_both_messages_are_done_and_another_of_its_id_waits(shop: Shop) -> None:
+    shop.produce(shop.event("ORD-1"), shop.event("ORD-1", createdAt="2026-01-15T12:34:56Z"))
+    shop.produce(shop.event("ORD-1", quantity=2))
+    assert (shop.run_queue(), shop.hidden()) == (1, 1)
+    assert (shop.stock(), shop.dead_letters()) == (499, [])
+
+    shop.come_again()
+    assert shop.run_queue() == 0
+
+    (letter,) = shop.dead_letters()
+    assert exact_json.loads(letter["body"])["items"][0]["quantity"] == 2
+    assert (shop.statuses(), shop.stock()) == ({"CONFIRMED": 1}, 499)
+
+
+def test_the_same_event_again_is_a_duplicate_however_it_is_written(small_shop: Shop) -> None:
+    small_shop.produce(EVENT)
+    small_shop.run_queue()
+    before = small_shop.stored(EVENT["orderId"])
+    small_shop.clock.advance(hours=1)
+
+    written_otherwise = {"items": [{"productId": "PROD-100", "qty": 1}], "traceId": "x", "version": 2}
+    bare = {name: value for name, value in EVENT.items() if name not in ("createdAt", "currency")}
+    small_shop.produce(EVENT, EVENT | {"createdAt": "2026-04-20T15:00:00Z"}, bare | written_otherwise)
+
+    assert small_shop.run_queue() == 0
+    after = small_shop.stored(EVENT["orderId"])
+    assert (after, small_shop.stock("PROD-100"), small_shop.dead_letters()) == (before, 24, [])
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RESERVED", "CONFIRMED", "FAILED", "CANCELLED"])
+@pytest.mark.parametrize("attributes", [{}, {"stored": "yes"}], ids=["a producer's", "one that says it is stored"])
+def test_the_same_order_id_with_other_content_is_a_dead_letter_and_moves_nothing(
+    shop: Shop, status: str, attributes: dict[str, str]
+) -> None:
+    order_id = shop.place(key="k1").order_id
+    shop.change_stored(order_id, status=status)
+    before = shop.stored(order_id)
+
+    other = exact_json.dumps(shop.event(order_id, shippingAddress=ADDRESS))
+    entry.order_consumer(sqs_event(sqs_record(other, attributes=attributes)), FakeLambdaContext())
+
+    (letter,) = shop.dead_letters()
+    assert (letter["body"], letter["orderId"]) == (other, order_id)
+    assert letter["reason"] == "an order with this id and different contents exists"
+    assert (shop.stored(order_id), shop.stock()) == (before, 500)
+
+
+# --- a producer's events ---
+
+
+def test_a_producers_event_creates_its_order_and_goes_on(shop: Shop) -> None:
+    shop.clock.now = datetime(2026, 4, 20, 14, 30, 1, tzinfo=UTC)
+    shop.produce(EVENT)
+    assert shop.run_queue() == 0
+    order = shop.document("ORD-20260420-001")
+    line = {"productName": "Mechanical Keyboard (boutique)", "quantity": 1, "unitPrice": Decimal("149.99")}
+    expected = {
+        "status": "CONFIRMED",
+        "customerId": "CUST-42",
+        "shippingAddress": EVENT["shippingAddress"],
+        "createdAt": "2026-04-20T14:30:00.000Z",
+        "items": [{"productId": "PROD-100", **line}],
+    }
+    assert {name: order[name] for name in expected} == expected
+    assert shop.stock("PROD-100") == 24
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        (None, "2026-01-15T12:00:00.000Z"),
+        ("2026-01-16T12:00:00Z", "2026-01-16T12:00:00.000Z"),
+        ("2026-01-16T12:00:00.001Z", "2026-01-15T12:00:00.000Z"),
+        ("9999-12-31T23:59:59Z", "2026-01-15T12:00:00.000Z"),
+    ],
+)
+def test_an_event_without_a_time_or_from_more_than_a_day_ahead_is_of_now(
+    small_shop: Shop, said: str | None, stored: str
+) -> None:
+    small_shop.produce(small_shop.event("ORD-1", createdAt=said))
+    small_shop.run_queue()
+    assert small_shop.stored("ORD-1")["createdAt"] == stored
+
+
+@pytest.mark.parametrize(
+    ("change", "failure", "right"),
+    [
+        ({"totalAmount": 1}, "TOTAL_MISMATCH", "149.99"),
+        ({"items": [{"productId": "NOTHING", "quantity": 1}]}, "UNKNOWN_PRODUCT", "NOTHING"),
+    ],
+)
+def test_a_producers_order_that_the_catalogue_refuses_is_stored_as_failed_with_the_reason(
+    small_shop: Shop, change: dict[str, Any], failure: str, right: str
+) -> None:
+    refused = EVENT | change
+    small_shop.produce(*(small_shop.event(f"ORD-{n}") for n in range(3)), refused)
+    assert small_shop.run_queue() == 0
+    order = small_shop.document(EVENT["orderId"])
+    assert (order["status"], order["failureReason"]) == ("FAILED", failure)
+    assert right in order["history"][-1]["reason"]
+    assert (small_shop.metrics["OrdersFailed"], small_shop.metrics[f"OrdersFailed {failure}"]) == (1, 1)
+    assert (small_shop.statuses(), small_shop.stock()) == ({"CONFIRMED": 3, "FAILED": 1}, 497)
+
+    small_shop.produce(refused)
+    assert small_shop.run_queue() == 0
+    assert (small_shop.document(EVENT["orderId"]), small_shop.dead_letters()) == (order, [])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"price": "29.99"}, {"price": Decimal("29.995")}, {"price": Decimal(-1)}, {"name": "x" * 257}, {"name": "a\nb"}],
+)
+def test_an_invalid_catalogue_row_is_not_a_product(small_shop: Shop, row: dict[str, Any]) -> None:
+    small_shop.set_product("PROD-001", **row)
+    assert small_shop.post(small_shop.order("PROD-001")).kind == "invalid-order"
+    small_shop.produce(small_shop.event("ORD-1", "PROD-001"), small_shop.event("ORD-2", "PROD-002"))
+    assert small_shop.run_queue() == 0
+    assert {o["orderId"]: o["status"] for o in small_shop.orders()} == {"ORD-1": "FAILED", "ORD-2": "CONFIRMED"}
+
+
+def test_a_producers_event_for_an_order_of_the_api_is_its_duplicate(small_shop: Shop) -> None:
+    order_id = small_shop.place(key="k1").order_id
+    small_shop.produce(small_shop.event(order_id))
+    assert small_shop.run_queue() == 0
+    assert (len(small_shop.orders()), small_shop.stock()) == (1, 499)
+
+
+def test_that_a_message_says_its_order_is_stored_is_a_hint_only(shop: Shop) -> None:
+    record = sqs_record(exact_json.dumps(shop.event("ORD-1")), attributes={"stored": "yes"})
+    entry.order_consumer(sqs_event(record), FakeLambdaContext())
+    assert (shop.statuses(), shop.stock()) == ({"CONFIRMED": 1}, 499)
+
+
+# --- nothing personal is logged ---
+
+
+def test_a_customers_address_is_in_no_log_line_and_no_reason(
+    small_shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = small_shop
+
+    def addressed(order_id: str, **fields: Any) -> dict[str, Any]:
+        return shop.event(order_id, **({"shippingAddress": ADDRESS} | fields))
+
+    placed = shop.place(shop.order(shippingAddress=ADDRESS), "k1")
+    shop.place(shop.order(shippingAddress=ADDRESS), "k1")
+    shop.post(shop.order(quantity=2, shippingAddress=ADDRESS), "k1")
+    for wrong in ({"floor": ADDRESS["street"]}, {"city": ADDRESS["city"] * 99}):
+        shop.post(shop.order(shippingAddress=ADDRESS | wrong), "k2")
+    shop.produce(addressed("A"), addressed("A", quantity=2), addressed("B", totalAmount=1), addressed("FAILING"))
+    shop.produce(addressed("C", items=[]), exact_json.dumps(addressed("D"))[:-1], addressed("E", customerId=5))
+    shop.produce(addressed("F", shippingAddress={**ADDRESS, "zip": 5, "state": ADDRESS["street"] * 99}))
+    fail(shop, "FAILING")
+    shop.run_queue()
+    shop.come_again()
+    shop.run_queue()
+    shop.recover_later()
+    reasons = [letter["reason"] for letter in shop.dead_letters()]
+
+    logged = "\n".join([*shop.lines, *reasons, capsys.readouterr().out])
+    assert placed.order_id in logged
+    for part in ("Baker", "Londinium", "Midd", "NW16XE"):
+        assert part not in logged

@@ -1,0 +1,235 @@
+"""Dead letters: kept with the reason, looked at without being lost, and replayed without a loss or a second order."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from chalice.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+import app as entry
+from chalicelib.faults import Rejected, Unavailable
+from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter, DeadLetters, InFlight, legible
+from chalicelib.use_cases.ports import Message
+from tests.support.shop import Shop, killed
+from tests.support.template import ROOT
+
+
+@pytest.fixture
+def shop(small_shop: Shop) -> Shop:
+    return small_shop
+
+
+def bury(shop: Shop, *order_ids: str, reason: str = "a conflict that would not end") -> None:
+    """Dead letters of good orders."""
+    for order_id in order_ids:
+        body = json.dumps(shop.event(order_id), default=float)
+        shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, 1768478400000, {}), reason)
+
+
+def bury_many(shop: Shop, number: int) -> set[str]:
+    order_ids = {f"o{n}" for n in range(number)}
+    bury(shop, *order_ids)
+    return order_ids
+
+
+def seen(shop: Shop) -> list[DeadLetter]:
+    """All that anybody can see just now; still there afterwards."""
+    with shop.service.dead_letters.receiving(30) as held:
+        return list(held.letters(100))
+
+
+def ids(letters: Iterable[DeadLetter]) -> set[str]:
+    return {letter.order_id for letter in letters}
+
+
+def invoke(shop: Shop, event: Any) -> set[str]:
+    """The Lambda function, as somebody invokes it; the orders that it replayed."""
+    client = Client(entry.app, stage_name=shop.stage.name, project_dir=str(ROOT))
+    answer = client.lambda_.invoke("replay_dead_letters", event).payload
+    assert answer["replayed"] == len(answer["orderIds"])
+    return set(answer["orderIds"])
+
+
+# --- kept ---
+
+
+def test_a_dead_letter_has_its_reason_and_origin_however_often_it_is_replayed(shop: Shop) -> None:
+    shop.produce("not JSON at all")
+    for _ in range(2):
+        shop.run_queue()
+        (letter,) = shop.service.dead_letters.replay_all(100)
+        assert (letter.body, letter.order_id, letter.receive_count) == ("not JSON at all", "", 1)
+        assert "Expecting value" in letter.reason
+        assert abs(datetime.now(UTC) - letter.first_sent_at) < timedelta(minutes=1)
+
+
+def test_a_message_that_sqs_redrove_is_shown_without_a_known_reason(shop: Shop) -> None:
+    shop.produce(shop.event("o1"))
+    for _ in range(7):  # somebody takes it and dies, six times; the seventh receive finds it redriven
+        shop.receive()
+        shop.come_again()
+    (letter,) = seen(shop)
+    assert (letter.reason, letter.order_id) == (UNKNOWN_REASON, "o1")
+    assert abs(datetime.now(UTC) - letter.first_sent_at) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("nonsense", ["", "²", "-1", "soon", "9" * 30])
+def test_attributes_that_somebody_else_made_up_break_nothing(nonsense: str) -> None:
+    own = dict.fromkeys(("reason", "orderId", "receiveCount", "firstSentAt"), nonsense)
+    letter = DeadLetter.from_message(Message("m1", "r1", '{"orderId": "o1"}', 3, 1_768_478_400_000, own))
+    assert (letter.receive_count, letter.first_sent_at) == (3, datetime(2026, 1, 15, 12, tzinfo=UTC))
+    assert (letter.reason, letter.order_id) == ((nonsense, nonsense) if nonsense else (UNKNOWN_REASON, "o1"))
+
+
+def test_a_message_too_large_for_its_reason_is_left_to_sqs_and_the_log_has_the_reason(shop: Shop) -> None:
+    shop.calls.refuse("InvalidParameterValue", "SendMessage", times=None)
+    shop.produce("x" * 1000)
+    assert shop.run_queue() == 1
+    assert (seen(shop), shop.hidden()) == ([], 1)
+    assert any("message not quarantined" in line and "Expecting value" in line for line in shop.lines)
+
+
+@given(st.text(st.characters()), st.integers(0, 100))
+def test_a_reason_is_made_fit_for_sqs(text: str, repeated: int) -> None:
+    made = legible(text * repeated)
+    assert made.isprintable()
+    assert len(made) == min(len(text) * repeated, 500)
+    assert all(now in (before, "?") for now, before in zip(made, text * repeated, strict=False))
+    assert made == (text * repeated)[:500] or not text.isprintable()
+
+
+# --- looked at ---
+
+
+def test_what_was_looked_at_is_there_for_the_next_one_at_once(shop: Shop) -> None:
+    bury_many(shop, 25)
+    with shop.service.dead_letters.receiving(30) as held:
+        assert len(list(held.letters(3))) == 3
+        assert len(seen(shop)) == 15  # ten are held
+    assert len(seen(shop)) == 25
+
+
+def test_one_that_comes_again_is_met_once_and_its_newest_receipt_counts(shop: Shop) -> None:
+    bury(shop, "o1", "o2")
+    with shop.service.dead_letters.receiving(0) as held:  # hidden for no time at all
+        letters = list(held.letters(100))
+        assert sorted(letter.order_id for letter in letters) == ["o1", "o2"]
+        held.remove(letters)
+    assert seen(shop) == []
+
+
+def test_an_empty_answer_now_and_then_hides_nothing(shop: Shop) -> None:
+    """SQS asks only some of its servers."""
+    bury_many(shop, 25)
+    receive, calls = shop.service.dead_letters.queue.receive, count(1)
+    scattered: Any = SimpleNamespace(receive=lambda seconds: [] if next(calls) % 3 else receive(seconds))
+    assert len(list(InFlight(scattered, 30).letters(100))) == 25
+
+
+def test_a_hand_back_that_fails_costs_only_time(shop: Shop) -> None:
+    bury(shop, "o1", "o2")
+    shop.calls.refuse("InternalError", "ChangeMessageVisibilityBatch", status=500)
+    replayed = shop.service.dead_letters.replay_all(100, lambda letter: letter.order_id == "o1")
+    assert ids(replayed) == {"o1"}
+    assert any("dead letters not released" in line for line in shop.lines)
+
+
+# --- replayed ---
+
+
+@pytest.mark.parametrize(
+    ("operation", "dies", "sent"),
+    [("SendMessage", "kill_before", 0), ("SendMessage", "kill_after", 1), ("DeleteMessageBatch", "kill_before", 1)],
+)
+def test_a_crash_while_replaying_leaves_a_duplicate_at_most_and_never_a_loss(
+    shop: Shop, operation: str, dies: str, sent: int
+) -> None:
+    bury(shop, "o1")
+    getattr(shop.calls, dies)(operation)
+    assert killed(lambda: shop.service.dead_letters.replay_all(100, visibility_timeout=0))
+    shop.calls.revive()
+    assert (len(shop.messages()), ids(seen(shop))) == (sent, {"o1"})
+    assert ids(shop.service.dead_letters.replay_all(100)) == {"o1"}
+    assert shop.run_queue() == 0
+    assert (shop.stored("o1")["status"], shop.stock(), seen(shop)) == ("CONFIRMED", 499, [])
+    assert shop.metrics["MessagesReplayed"] == 1
+
+
+def test_a_delete_that_fails_leaves_the_letter_to_be_seen_at_once(shop: Shop) -> None:
+    bury(shop, "o1")
+    shop.calls.refuse("InternalError", "DeleteMessageBatch", status=500)
+    with pytest.raises(Unavailable):
+        shop.service.dead_letters.replay_all(100)
+    assert ids(seen(shop)) == {"o1"}
+
+
+def test_one_is_found_behind_many_that_are_not_wanted_and_those_are_handed_back_at_once(shop: Shop) -> None:
+    others = bury_many(shop, 35)
+    bury(shop, "wanted", reason="out of order")
+    replayed = shop.service.dead_letters.replay_all(1, lambda letter: "order" in letter.reason)
+    assert (ids(replayed), ids(seen(shop))) == ({"wanted"}, others)
+
+
+def test_no_more_than_the_limit_and_the_others_are_there_at_once(shop: Shop) -> None:
+    bury_many(shop, 12)
+    assert len(shop.service.dead_letters.replay_all(3)) == 3
+    assert (len(seen(shop)), len(shop.messages())) == (9, 3)
+
+
+@pytest.mark.parametrize("code", ["InvalidMessageContents", "InvalidParameterValue"])
+def test_a_message_that_sqs_refuses_stays_and_stops_no_other(shop: Shop, code: str) -> None:
+    bury(shop, "o1", "o2", "o3")
+    shop.calls.refuse(code, "SendMessage", when=lambda call: "o2" in call.params["MessageBody"])
+    assert ids(shop.service.dead_letters.replay_all(100)) == {"o1", "o3"}
+    assert ids(seen(shop)) == {"o2"}
+    assert any("message not replayed" in line for line in shop.lines)
+
+
+def test_a_queue_that_may_not_be_sent_to_stops_the_replay(shop: Shop) -> None:
+    bury(shop, "o1", "o2")
+    shop.calls.forget()
+    shop.calls.refuse("AccessDenied", "SendMessage", times=None)
+    with pytest.raises(Rejected, match="AccessDenied"):
+        shop.service.dead_letters.replay_all(100)
+    assert len(shop.calls.of("SendMessage")) == 1
+    assert ids(seen(shop)) == {"o1", "o2"}
+
+
+# --- the Lambda function ---
+
+
+def test_the_function_replays_what_it_is_asked_for(shop: Shop) -> None:
+    bury(shop, "o1", "o2", "o3", "o4")
+    bury(shop, "o5", reason="out of order")
+    assert invoke(shop, {"reason": "conflict", "orderId": "o1"}) == {"o1"}
+    assert invoke(shop, {"reason": "out of"}) == {"o5"}
+    first = invoke(shop, {"limit": 1})
+    assert len(first) == 1
+    assert invoke(shop, {}) == {"o2", "o3", "o4"} - first
+    assert invoke(shop, {}) == set()
+    shop.run_queue()
+    assert shop.statuses() == {"CONFIRMED": 5}
+
+
+@pytest.mark.parametrize(
+    ("event", "named"),
+    [
+        (None, "must be an object"),
+        ([], "must be an object"),
+        ({"limt": 1}, "limt"),
+        *(({"limit": limit}, "limit") for limit in (0, 101, True, "3", None, 2.0)),
+        ({"reason": 3}, "reason"),
+        ({"reason": ""}, "reason"),
+        ({"orderId": ["o1"]}, "orderId"),
+    ],
+)
+def test_an_invalid_event_is_refused_by_name_and_no_queue_is_touched(event: Any, named: str) -> None:
+    no_queue: Any = None
+    with pytest.raises(ValueError, match=named):
+        DeadLetters(no_queue, no_queue).replay_requested(event)
