@@ -14,7 +14,7 @@ from tests.support.aws_calls import AwsCalls, Call
 from tests.support.conservation import check_conserved
 from tests.support.events import Clock, FakeLambdaContext
 from tests.support.payments import TimesOut
-from tests.support.shop import STOCK, Shop, opened
+from tests.support.shop import STOCK, Shop, killed, opened
 from tests.support.stage import Stage
 from tests.support.tables import stock_up
 
@@ -414,6 +414,24 @@ def test_each_step_is_in_the_history_with_its_time(shop: Shop) -> None:
 
 
 # --- dead letters ---
+
+
+@pytest.mark.parametrize(
+    ("decline_percent", "stock", "end"), [(0, STOCK, "CONFIRMED"), (100, STOCK, "FAILED"), (0, 0, "FAILED")]
+)
+def test_an_end_that_is_reached_on_the_last_receive_keeps_its_mark_until_its_event_is_published(
+    shop: Shop, decline_percent: int, stock: int, end: str
+) -> None:
+    (order_id,) = place(shop, 1)
+    shop.provider.decline_percent = decline_percent
+    stock_up(shop.stage, p1=stock)
+    (message,) = shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    shop.calls.kill_before("PutEvents")
+    assert killed(lambda: shop.consume([message]))
+    shop.calls.revive()
+    assert (shop.status(order_id), shop.marked(order_id)) == (end, True)
+
 
 STUCK: dict[str, tuple[str, Callable[[Shop], None]]] = {
     "reserve": ("PENDING", lambda shop: shop.calls.drop_request("TransactWriteItems", attempts=None, times=None)),
