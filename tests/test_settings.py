@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from chalice.test import Client
@@ -112,6 +113,14 @@ def test_a_bad_value_of_any_setting_ends_the_import_of_the_app_with_one_sentence
     assert re.fullmatch(
         rf"OrderOnce cannot start: the setting {name} must be [^\n]+, not 'not / this, surely'\.\n", ended.stderr
     )
+
+
+def test_chalice_local_ends_with_one_sentence_too() -> None:
+    run = [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", "0"]
+    environment = os.environ | {"ORDER_TTL_DAYS": "soon"}
+    ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    sentence = "the setting ORDER_TTL_DAYS must be a whole number from 0 to 1000000, not 'soon'"
+    assert ended.stderr == f"OrderOnce cannot start: {sentence}.\n"
 
 
 def test_a_missing_setting_ends_an_invocation_with_one_line_and_a_request_with_a_problem(
