@@ -17,7 +17,7 @@ from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_
 if TYPE_CHECKING:
     from tests.support.shop import Shop
 
-# A shared machine is slow now and then: that is no failure of a property.
+# A shared machine is slow now and then: that is not a failure of a property.
 settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
@@ -60,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def aws_calls() -> Iterator[AwsCalls]:
-    """What is called on the clients that it is told to watch, and what goes wrong with it."""
+    """What is called on the clients that it watches, and what goes wrong with it."""
     calls = AwsCalls()
     yield calls
     calls.unwatch()

@@ -36,7 +36,7 @@ WRITING = re.compile(
 MAY_WRITE = {
     "repository.py",  # orders
     "claims.py",  # order ids lent to requests without a key
-    "last_alert.py",  # what people were last told
+    "last_alert.py",  # the last alert
     "simulated_payments.py",  # the simulated provider's own ledger
 }
 MAX_STATEMENTS = 3

@@ -20,7 +20,7 @@ _MAX_REASON_LENGTH = 200
 
 @dataclass(frozen=True)
 class Monitor:
-    """The use case behind the schedule. `stage` is what the operator's command is told."""
+    """The use case behind the schedule. `stage` is named in the notification."""
 
     orders: Queue
     dead_letters: DeadLetters

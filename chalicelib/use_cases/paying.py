@@ -50,6 +50,6 @@ def _answer(future: Future[Any], timeout: float) -> Any:
         return Unknown("the payment provider did not answer in time")
     except PaymentUnknown as fault:
         return Unknown(str(fault))
-    except Exception as fault:  # noqa: BLE001 - whatever a provider's client raises, it is no clear answer
+    except Exception as fault:  # noqa: BLE001 - whatever a provider's client raises, that is not a clear answer
         telemetry.exception("payment provider failed")
         return Unknown(f"the payment provider failed: {type(fault).__name__}")

@@ -1,4 +1,4 @@
-"""What each change writes of an order: its status, its history, its stock, and the life of its mark."""
+"""What each change writes of an order: its status, its history, its stock, and the life of its outbox entry."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,13 +25,13 @@ FRESH = OutboxEntry(LATER + timedelta(seconds=60))
 RECORDED = {"p1": 7}
 
 AFTER: dict[tuple[str, str], tuple[str, str | None, Mapping[str, int], dict[str, Any]]] = {
-    # Under way: the mark stays.
+    # Under way: the entry stays.
     ("reserve", "PENDING"): ("RESERVED", None, {"p1": -2, "p2": -1}, {"reserved": UNITS}),
-    # Ended with nothing owed but what the message in hand brings: the mark goes.
+    # Ended with nothing owed but what the message in hand brings: the entry goes.
     ("reject", "PENDING"): ("FAILED", "why", {}, {"failure_reason": "OUT_OF_STOCK", "outbox": None}),
     ("confirm", "RESERVED"): ("CONFIRMED", None, {}, {"payment_id": "pay-1", "outbox": None}),
     ("decline", "RESERVED"): ("FAILED", "why", RECORDED, {"failure_reason": "PAYMENT_DECLINED", "outbox": None}),
-    # A commit outside the consumer that leaves work: the mark is set again. Only past PENDING is a refund owed.
+    # A commit outside the consumer that leaves work: the entry is set again. Only past PENDING is a refund owed.
     ("cancel", "PENDING"): ("CANCELLED", "why", {}, {"refund": Refund.NONE, "outbox": FRESH}),
     ("cancel", "RESERVED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
     ("cancel", "CONFIRMED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
@@ -95,22 +95,22 @@ def test_a_long_reason_is_cut_to_what_an_event_may_have() -> None:
     assert reasons == ["x" * 500] * 2
 
 
-# --- the mark alone ---
+# --- the entry alone ---
 
 
-def test_recover_pushes_the_mark_on_doubling_up_to_six_hours_on_condition_of_the_one_it_saw() -> None:
+def test_recover_backs_off_doubling_up_to_six_hours_on_condition_of_the_one_it_saw() -> None:
     order = before(Status.PENDING)
-    mark = OutboxEntry(NOW)
+    entry = OutboxEntry(NOW)
     for tries, minutes in enumerate([1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360, 360], 1):
-        push = changes.back_off(order, mark, LATER)
-        assert push == OutboxUpdate(order, mark.due_at, OutboxEntry(LATER + timedelta(minutes=minutes), tries))
-        assert push.after == replace(order, outbox=push.outbox)
-        mark = push.outbox or mark
+        update = changes.back_off(order, entry, LATER)
+        assert update == OutboxUpdate(order, entry.due_at, OutboxEntry(LATER + timedelta(minutes=minutes), tries))
+        assert update.after == replace(order, outbox=update.outbox)
+        entry = update.outbox or entry
 
 
-def test_a_mark_pushed_on_for_a_year_does_not_overflow() -> None:
-    push = changes.back_off(an_order(), OutboxEntry(NOW, 1_000_000), LATER)
-    assert push.outbox == OutboxEntry(LATER + MAX_BACKOFF, 1_000_001)
+def test_backing_off_for_a_year_does_not_overflow() -> None:
+    update = changes.back_off(an_order(), OutboxEntry(NOW, 1_000_000), LATER)
+    assert update.outbox == OutboxEntry(LATER + MAX_BACKOFF, 1_000_001)
 
 
 def test_work_done_removes_the_mark_only_if_it_is_the_one_seen() -> None:

@@ -39,7 +39,7 @@ class Expected:
 
     units: int
     path: list[Status] = field(default_factory=lambda: [Status.PENDING])
-    marked: bool = True
+    has_entry: bool = True
     in_queue: bool = True
     payment: str | None = None
     refund: str | None = None
@@ -66,7 +66,7 @@ class Expected:
         if verb == "cancel":
             self.refund = "NONE" if self.status is Status.PENDING else "PENDING"
         self.go(verb)
-        self.marked = self.in_queue = True
+        self.has_entry = self.in_queue = True
         return 200
 
     def delivered(self, weather: str) -> None:
@@ -75,14 +75,14 @@ class Expected:
         if self.status is Status.PENDING:
             verb = "reject" if weather == "sold out" else "reserve"
             self.go(verb)
-            self.marked = verb == "reserve"
+            self.has_entry = verb == "reserve"
         if self.status is Status.RESERVED:
             self._pay(weather)
         elif self._owes_a_refund:
             self._refund(weather)
         if self.status is not Status.RESERVED:
             self.published = [EVENTS[status] for status in self.path if status in EVENTS]
-            self.marked = self.in_queue
+            self.has_entry = self.in_queue
 
     def _pay(self, weather: str) -> None:
         if weather != "silent":
@@ -181,13 +181,13 @@ class Walk(RuleBasedStateMachine):
             found = stored[order_id]
             assert [entry["status"] for entry in found["history"]] == order.path
             assert (found["status"], found.get("refund")) == (order.status, order.refund)
-            assert ("outboxDueAt" in found) == order.marked
+            assert ("outboxDueAt" in found) == order.has_entry
             assert ("reserved" in found) == (Status.RESERVED in order.path)
             assert books.get(order_id, {}).get("state") == order.payment
             events = sorted(self.seen.get(order_id, {}).values(), key=lambda event: int(event["detail"]["sequence"]))
             assert [event["detail-type"] for event in events] == order.published
-        held = sum(order.units for order in self.orders.values() if order.holds_stock)
-        assert self.shop.stock("p1") == STOCK - held
+        taken = sum(order.units for order in self.orders.values() if order.holds_stock)
+        assert self.shop.stock("p1") == STOCK - taken
 
     def teardown(self) -> None:
         """In fine weather each order comes to an end; then the tables are emptied for the next walk."""

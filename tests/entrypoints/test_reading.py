@@ -1,4 +1,4 @@
-"""GET: an order as it stands, a customer's orders page by page, and what a key was used for."""
+"""GET: an order as it is now, a customer's orders page by page, and what a key was used for."""
 
 import base64
 import json

@@ -69,7 +69,7 @@ class _Fault:
 
 
 class AwsCalls:
-    """Records the calls of the clients it watches, and spoils those that it is told to."""
+    """Records the calls of the clients it watches, and spoils those that a test names."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

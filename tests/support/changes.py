@@ -24,7 +24,7 @@ MOVES: dict[str, Callable[[Order], Move]] = {
 
 
 def before(status: Status, order_id: str = "o1") -> Order:
-    """An order with an old mark. What it took differs from its lines: the record counts, not the lines."""
+    """An order with an old outbox entry. What it took differs from its lines: the record counts, not the lines."""
     order = standing(status, order_id, UNITS, outbox=OLD)
     return standing(status, order_id, UNITS, outbox=OLD, reserved={"p1": 7}) if order.reserved else order
 

@@ -47,7 +47,7 @@ class Customer:
         return a_body({product: quantity} if isinstance(product, str) else product, **fields)
 
     def ask(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> Reply:
-        """One request through the Chalice test client. A body that is no bytes is sent as JSON."""
+        """One request through the Chalice test client. A body that is not bytes is sent as JSON."""
         sent = body if isinstance(body, bytes) else exact_json.dumps(body).encode()
         answer = self.client.http.request(method, path, headers=dict(headers or {}), body=sent)
         return Reply(answer.status_code, {n.lower(): _one(v) for n, v in answer.headers.items()}, answer.body)

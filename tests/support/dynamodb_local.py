@@ -29,7 +29,7 @@ CACHE = ROOT / ".cache" / "dynamodb-local"
 LEAST_JAVA = 17
 START_SECONDS = 60
 
-# The keeper stands between the tests and Java. It ends Java when its own standard input closes, which the
+# The keeper is between the tests and Java. It ends Java when its own standard input closes, which the
 # system does for it even when the tests are killed, and it holds the last lines of what Java prints, so that
 # the output fills neither a pipe nor a disk.
 _KEEPER = """

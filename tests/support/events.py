@@ -21,7 +21,7 @@ def sqs_record(
     sent_at: datetime | None = None,
     queue_arn: str = QUEUE_ARN,
 ) -> dict[str, Any]:
-    """One message as it stands in an SQS event. A body that is no text is sent as JSON; `attributes` are
+    """One message as in an SQS event. A body that is not text is sent as JSON; `attributes` are
     message attributes of type String; `receive_count` is what SQS calls ApproximateReceiveCount."""
     text = body if isinstance(body, str) else json.dumps(body)
     sent = str(int((sent_at or datetime.now(UTC)).timestamp() * 1000))
@@ -97,7 +97,7 @@ class FakeLambdaContext:
 
 
 class Clock:
-    """A clock that stands still until it is told to go on. Calling it gives the time, aware and in UTC."""
+    """A clock that stops until it is advanced. Calling it gives the time, aware and in UTC."""
 
     def __init__(self, now: datetime = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)) -> None:
         self.now = now

@@ -34,11 +34,11 @@ def running_laptop(**settings: str) -> Iterator[Laptop]:
     with process:
         try:
             assert process.stderr is not None
-            told = ""
-            while not (found := re.search(r"API +(http://\S+)\n.*embedded AWS +(http://\S+)", told)):
+            printed = ""
+            while not (found := re.search(r"API +(http://\S+)\n.*embedded AWS +(http://\S+)", printed)):
                 line = process.stderr.readline()
-                assert line, f"the laptop stack ended at its start: {told}"
-                told += line
+                assert line, f"the laptop stack ended at its start: {printed}"
+                printed += line
             # What it says from now on is read, so that it never has to wait for a reader.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield Laptop(found[1], found[2])

@@ -42,7 +42,7 @@ DUMMY_AWS = {
 
 
 # A loader remembers the service descriptions that it has read. moto has each test begin with a new session,
-# and reading them anew takes a tenth of a second for each client.
+# and reading them again takes a tenth of a second for each client.
 _one_loader = cache(botocore.session.create_loader)
 
 

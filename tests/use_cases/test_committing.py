@@ -1,4 +1,4 @@
-"""A batch is written together; what is refused is settled by its reason, and costs the others a round trip at most."""
+"""A batch is written together; a refused change gets its result by its reason, and costs the others one round trip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,8 +59,8 @@ class Scripted:
     def commit_each(
         self, batch: Sequence[Change], deadline: Deadline = NO_DEADLINE, jitter: Callable[[], float] = lambda: 1.0
     ) -> dict[str, CommitResult]:
-        settlement = BatchCommitter(cast("Repository", self), self.pauses.append, jitter)
-        outcomes = settlement.commit_each(batch, deadline)
+        committer = BatchCommitter(cast("Repository", self), self.pauses.append, jitter)
+        outcomes = committer.commit_each(batch, deadline)
         return {change.order_id: outcome for change, outcome in zip(batch, outcomes, strict=True)}
 
 
@@ -96,7 +96,7 @@ SHORT = InsufficientStock("p1", 3, 2)
 
 CASES = {
     "those that fit are one commit": Case([ONE] * 10, [], ["0 1 2 3 4 5 6 7 8 9"]),
-    "nothing to settle is not a commit": Case([], [], []),
+    "nothing to commit is not a commit": Case([], [], []),
     "moved and absent ones cost the others one round trip": Case(
         [ONE] * 4, [refused(NO, MOVED, NO, NotFound())], ["0 1 2 3", "0 2"], {"1": MOVED, "3": NotFound()}
     ),
@@ -169,10 +169,10 @@ CASES = {
         {"0": Retryable("conflict"), "1": Retryable("conflict")},
         [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.32, 0.32, 0.32, 0.32, 0.32],
     ),
-    "a batch whose fate is unknown is unsettled as a whole": Case(
+    "a batch whose fate is unknown is retryable as a whole": Case(
         [ONE] * 2, [Unavailable("down")], ["0 1"], {"0": Retryable("down"), "1": Retryable("down")}
     ),
-    "what was settled before a fault stays settled": Case(
+    "a result from before a fault stays": Case(
         [ONE] * 3,
         [refused(NO, MOVED, NO), Unavailable("gone")],
         ["0 1 2", "0 2"],
@@ -186,7 +186,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_batch_is_settled(name: str) -> None:
+def test_each_change_gets_its_result(name: str) -> None:
     case = CASES[name]
     batch = [reserve(str(n), **units) for n, units in enumerate(case.wants)]
     scripted = Scripted(list(case.script))
@@ -198,8 +198,8 @@ def test_a_batch_is_settled(name: str) -> None:
 
 def test_what_stands_is_what_the_commit_says() -> None:
     change = reserve("0")
-    stands = replace(change.after, request_id="as it was stored")
-    assert Scripted([Committed((stands,))]).commit_each([change]) == {"0": Applied(stands)}
+    existing = replace(change.after, request_id="as it was stored")
+    assert Scripted([Committed((existing,))]).commit_each([change]) == {"0": Applied(existing)}
 
 
 def test_the_jitter_is_full() -> None:
@@ -287,22 +287,26 @@ def test_four_seconds_of_a_lambdas_time_are_kept_or_40_percent_where_there_is_li
 
 
 @pytest.fixture
-def settlement(real_aws: Stage, aws_calls: AwsCalls) -> BatchCommitter:
+def committer(real_aws: Stage, aws_calls: AwsCalls) -> BatchCommitter:
     return BatchCommitter(repository_on(real_aws, aws_calls), sleep=lambda _: None)
 
 
 def test_one_moved_one_absent_and_one_short_cost_one_more_call(
-    settlement: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
+    committer: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
 ) -> None:
     stock_up(real_aws, p1=100, p2=4)
     batch = [reserve(f"o{n}") for n in range(10)]
     batch[7] = reserve("o7", p2=5)
-    stands = standing(Status.CANCELLED, "o3")
-    store(real_aws, *(change.before for change in batch if change.order_id not in ("o3", "o5")), stands)
+    existing = standing(Status.CANCELLED, "o3")
+    store(real_aws, *(change.before for change in batch if change.order_id not in ("o3", "o5")), existing)
 
-    outcomes = settlement.commit_each(batch)
+    outcomes = committer.commit_each(batch)
 
-    assert (outcomes[3], outcomes[5], outcomes[7]) == (StatusChanged(stands), NotFound(), InsufficientStock("p2", 5, 4))
+    assert (outcomes[3], outcomes[5], outcomes[7]) == (
+        StatusChanged(existing),
+        NotFound(),
+        InsufficientStock("p2", 5, 4),
+    )
     assert sum(isinstance(outcome, Applied) for outcome in outcomes) == 7
     assert aws_calls.operations() == ["TransactWriteItems"] * 2
     assert stock_in(real_aws) == {"p1": 93, "p2": 4}
@@ -310,12 +314,12 @@ def test_one_moved_one_absent_and_one_short_cost_one_more_call(
 
 
 def test_stock_of_five_for_three_who_want_three_goes_to_the_first(
-    settlement: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
+    committer: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
 ) -> None:
     stock_up(real_aws, p1=5)
     batch = [reserve(f"o{n}", p1=3) for n in range(3)]
     store(real_aws, *(change.before for change in batch))
-    assert settlement.commit_each(batch) == [
+    assert committer.commit_each(batch) == [
         Applied(batch[0].after),
         InsufficientStock("p1", 3, 2),
         InsufficientStock("p1", 3, 2),
@@ -326,7 +330,7 @@ def test_stock_of_five_for_three_who_want_three_goes_to_the_first(
 
 
 def test_a_conflict_is_committed_again_as_it_was(
-    settlement: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
+    committer: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
 ) -> None:
     stock_up(real_aws, p1=2)
     batch = [reserve("o0"), reserve("o1")]
@@ -334,7 +338,7 @@ def test_a_conflict_is_committed_again_as_it_was(
     reasons = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict"}]
     aws_calls.refuse("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
     aws_calls.refuse("TransactionInProgressException", "TransactWriteItems", nth=2)
-    assert settlement.commit_each(batch) == [Applied(change.after) for change in batch]
+    assert committer.commit_each(batch) == [Applied(change.after) for change in batch]
     first, second, third = aws_calls.made
     assert first.params["TransactItems"] == second.params["TransactItems"] == third.params["TransactItems"]
     assert stock_in(real_aws) == {"p1": 0}
@@ -342,24 +346,24 @@ def test_a_conflict_is_committed_again_as_it_was(
 
 @pytest.mark.parametrize("operation", ["PutItem", "UpdateItem"])
 def test_a_single_write_that_meets_a_transaction_is_made_again(
-    settlement: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls, operation: str
+    committer: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls, operation: str
 ) -> None:
     store(real_aws, standing(Status.RESERVED, "o1"))
     change: Change = changes.confirm(standing(Status.RESERVED, "o1"), LATER, "pay-1")
     if operation == "PutItem":
         change = Create(standing(Status.PENDING, "o2"))
     aws_calls.refuse("TransactionConflictException", operation, times=3)
-    (outcome,) = settlement.commit_each([change])
+    (outcome,) = committer.commit_each([change])
     assert isinstance(outcome, Applied)
     assert aws_calls.operations() == [operation] * 4
 
 
 def test_one_too_large_for_its_table_does_not_hold_up_the_others(
-    settlement: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
+    committer: BatchCommitter, real_aws: Stage, aws_calls: AwsCalls
 ) -> None:
     batch: list[Change] = [Create(standing(Status.PENDING, f"o{n}")) for n in range(3)]
     batch[1] = Create(standing(Status.PENDING, "o1", failure_reason="x" * 500_000))
-    outcomes = settlement.commit_each(batch)
+    outcomes = committer.commit_each(batch)
     assert [type(outcome) for outcome in outcomes] == [Applied, Retryable, Applied]
     assert statuses_in(real_aws) == {"o0": "PENDING", "o2": "PENDING"}
 
@@ -395,12 +399,12 @@ class InMemory:
         return Committed(tuple(change.after for change in batch))
 
     def _order_code(self, change: Change) -> dict[str, Any]:
-        stands = self.orders.get(change.order_id)
+        existing = self.orders.get(change.order_id)
         assert isinstance(change, Move)
-        if stands and (stands.status, stands.fingerprint) == (change.before.status, change.before.fingerprint):
+        if existing and (existing.status, existing.fingerprint) == (change.before.status, change.before.fingerprint):
             return {"Code": "None"}
         failed: dict[str, Any] = {"Code": "ConditionalCheckFailed"}
-        return failed | ({"Item": order_to_item(stands)} if stands else {})
+        return failed | ({"Item": order_to_item(existing)} if existing else {})
 
     def _stock_code(self, product_id: str, units: int) -> dict[str, Any]:
         left = self.stock.get(product_id)
@@ -413,8 +417,8 @@ class InMemory:
 
 PRODUCTS = ["p1", "p2", "p3"]
 wants = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 6), min_size=1)
-stands = st.sampled_from([Status.PENDING] * 6 + [Status.RESERVED, Status.CANCELLED, None])
-batches = st.lists(st.tuples(wants, stands), min_size=1, max_size=12)
+found = st.sampled_from([Status.PENDING] * 6 + [Status.RESERVED, Status.CANCELLED, None])
+batches = st.lists(st.tuples(wants, found), min_size=1, max_size=12)
 shelves = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(0, 20))
 
 
@@ -427,7 +431,7 @@ def in_memory(
     return InMemory(orders, dict(shelf), conflicts), [reserve(f"o{n}", **units) for n, (units, _) in enumerate(wanted)]
 
 
-def settle_in(memory: InMemory, batch: Sequence[Change]) -> list[CommitResult]:
+def commit_in(memory: InMemory, batch: Sequence[Change]) -> list[CommitResult]:
     return BatchCommitter(cast("Repository", memory), lambda _: None, lambda: 0.5).commit_each(batch)
 
 
@@ -447,7 +451,7 @@ def test_without_conflicts_stock_goes_by_arrival_to_all_whom_it_suffices(
         else:
             expected.append(InsufficientStock)
 
-    outcomes = settle_in(memory, batch)
+    outcomes = commit_in(memory, batch)
 
     assert [type(outcome) for outcome in outcomes] == expected
     assert memory.stock == left
@@ -461,7 +465,7 @@ def test_with_conflicts_each_change_still_has_the_one_outcome_that_the_tables_sh
     memory, batch = in_memory(wanted, shelf, conflicts)
     before = dict(memory.orders)
 
-    outcomes = settle_in(memory, batch)
+    outcomes = commit_in(memory, batch)
 
     assert len(outcomes) == len(batch)
     left = dict(shelf)

@@ -25,7 +25,7 @@ EVENT = sample("order_created_event")
 
 
 def fail(shop: Shop, order_id: str) -> None:
-    """From now on something that may pass stands in the way of this order, and of no other."""
+    """From now on something that may pass is in the way of this order, and of no other."""
 
     def charges(call: Call) -> bool:
         return shop.stage["PAYMENTS_TABLE"] in repr(call.params) and order_id in repr(call.params)

@@ -39,9 +39,9 @@ def bury_many(shop: Shop, number: int) -> set[str]:
 
 
 def seen(shop: Shop) -> list[DeadLetter]:
-    """All that anybody can see just now; still there afterwards."""
-    with shop.service.dead_letters.receiving(30) as held:
-        return list(held.letters(100))
+    """All that anybody can see just now; it is still there afterwards."""
+    with shop.service.dead_letters.receiving(30) as in_flight:
+        return list(in_flight.letters(100))
 
 
 def ids(letters: Iterable[DeadLetter]) -> set[str]:
@@ -109,18 +109,18 @@ def test_a_reason_is_made_fit_for_sqs(text: str, repeated: int) -> None:
 
 def test_what_was_looked_at_is_there_for_the_next_one_at_once(shop: Shop) -> None:
     bury_many(shop, 25)
-    with shop.service.dead_letters.receiving(30) as held:
-        assert len(list(held.letters(3))) == 3
-        assert len(seen(shop)) == 15  # ten are held
+    with shop.service.dead_letters.receiving(30) as in_flight:
+        assert len(list(in_flight.letters(3))) == 3
+        assert len(seen(shop)) == 15  # ten are in flight
     assert len(seen(shop)) == 25
 
 
 def test_one_that_comes_again_is_met_once_and_its_newest_receipt_counts(shop: Shop) -> None:
     bury(shop, "o1", "o2")
-    with shop.service.dead_letters.receiving(0) as held:  # hidden for no time at all
-        letters = list(held.letters(100))
+    with shop.service.dead_letters.receiving(0) as in_flight:  # hidden for no time at all
+        letters = list(in_flight.letters(100))
         assert sorted(letter.order_id for letter in letters) == ["o1", "o2"]
-        held.remove(letters)
+        in_flight.remove(letters)
     assert seen(shop) == []
 
 
@@ -132,7 +132,7 @@ def test_an_empty_answer_now_and_then_hides_nothing(shop: Shop) -> None:
     assert len(list(InFlight(scattered, 30).letters(100))) == 25
 
 
-def test_a_hand_back_that_fails_costs_only_time(shop: Shop) -> None:
+def test_a_release_that_fails_costs_only_time(shop: Shop) -> None:
     bury(shop, "o1", "o2")
     shop.calls.refuse("InternalError", "ChangeMessageVisibilityBatch", status=500)
     replayed = shop.service.dead_letters.replay_all(100, lambda letter: letter.order_id == "o1")

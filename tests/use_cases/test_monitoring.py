@@ -59,9 +59,9 @@ def bury(shop: Shop, number: int = 1, reason: str = "not JSON", sent_at: datetim
 
 def set_dead_letters(shop: Shop, number: int) -> None:
     """There are so many dead letters now."""
-    with shop.service.dead_letters.receiving(30) as held:
-        letters = list(held.letters(100))
-        held.remove(letters[number:])
+    with shop.service.dead_letters.receiving(30) as in_flight:
+        letters = list(in_flight.letters(100))
+        in_flight.remove(letters[number:])
     bury(shop, number - len(letters))
 
 

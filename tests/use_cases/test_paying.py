@@ -64,13 +64,13 @@ def test_the_payments_of_a_batch_are_made_side_by_side(pool: ThreadPoolExecutor,
 
 def test_each_order_has_its_own_payment_and_answers_are_in_the_order_of_the_orders(pool: ThreadPoolExecutor) -> None:
     provider = Provider(lambda order_id: time.sleep(0.1 - int(order_id[1:]) / 100))  # the last answers first
-    cashier = BatchPayments(provider, pool)
+    payments = BatchPayments(provider, pool)
     charges = [Declined("no") if n == 3 else Charged(f"pay-o{n}") for n in range(10)]
     refunds = [NothingToRefund() if n == 3 else Refunded(f"pay-o{n}") for n in range(10)]
-    assert cashier.charge(ORDERS) == charges
+    assert payments.charge(ORDERS) == charges
     assert sorted(provider.charged) == sorted((o.order_id, o.total_amount, "USD") for o in ORDERS)
-    assert cashier.refund(ORDERS) == refunds
-    assert cashier.charge(ORDERS[::-1]) == charges[::-1]
+    assert payments.refund(ORDERS) == refunds
+    assert payments.charge(ORDERS[::-1]) == charges[::-1]
 
 
 def test_what_is_not_answered_in_time_is_unknown_and_the_others_are_not(pool: ThreadPoolExecutor) -> None:
@@ -125,12 +125,12 @@ def test_a_process_that_dies_in_a_payment_is_dead(pool: ThreadPoolExecutor) -> N
 
 def test_the_threads_are_kept_from_batch_to_batch(aws: Stage) -> None:
     """One pool a process, as wide as a batch, whose calls each have a connection of their own."""
-    cashier = service().consumer.fulfilment.payments
-    assert cashier.timeout == TIMEOUT == 3.0
-    assert isinstance(cashier.pool, ThreadPoolExecutor)
-    assert 10 <= cashier.pool._max_workers <= POOL_SIZE
+    payments = service().consumer.fulfilment.payments
+    assert payments.timeout == TIMEOUT == 3.0
+    assert isinstance(payments.pool, ThreadPoolExecutor)
+    assert 10 <= payments.pool._max_workers <= POOL_SIZE
     provider = Provider()
-    kept = BatchPayments(provider, cashier.pool)
+    kept = BatchPayments(provider, payments.pool)
     for _ in range(20):
         kept.charge(ORDERS)
     assert len(provider.threads) <= POOL_SIZE

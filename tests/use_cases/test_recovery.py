@@ -1,4 +1,4 @@
-"""The outbox mark says "work may be left". Its whole life, as the table of the design's section 5 has it."""
+"""The outbox entry says "work may be left". Its whole life, as the table of the design's section 5 has it."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def due(shop: Shop, order_id: str) -> datetime | None:
-    """When the order's mark is due; None: it has none."""
+    """When the order's entry is due; None: it has none."""
     stored = shop.stored(order_id)
     assert ("outbox" in stored) == ("outboxDueAt" in stored)
     return times.from_text(stored["outboxDueAt"]) if "outboxDueAt" in stored else None
@@ -47,17 +47,17 @@ def sent(shop: Shop) -> set[str]:
     return set(order_ids)
 
 
-# --- place; the consumer when it creates: mark, due in 60 s, part of the PutItem ---
+# --- place; the consumer when it creates: an entry, due in 60 s, part of the PutItem ---
 
 
-def test_an_order_is_stored_with_its_mark_in_one_write(shop: Shop) -> None:
+def test_an_order_is_stored_with_its_entry_in_one_write(shop: Shop) -> None:
     order_id = shop.place(key="k1").order_id
     assert due(shop, order_id) == shop.clock() + MINUTE
     assert shop.calls.operations()[:2] == ["BatchGetItem", "PutItem"]
     assert {"UpdateItem", "TransactWriteItems"}.isdisjoint(shop.calls.operations())
 
 
-def test_a_producers_order_is_stored_with_its_mark_too(shop: Shop) -> None:
+def test_a_producers_order_is_stored_with_its_entry_too(shop: Shop) -> None:
     shop.produce(shop.event("ORD-1"))
     shop.calls.kill_before("TransactWriteItems")  # which reserves; it was created alone before
     assert killed(shop.run_queue)
@@ -71,7 +71,7 @@ def test_a_producers_order_is_stored_with_its_mark_too(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("change", "end"), [({}, "CONFIRMED"), ({"quantity": 501}, "FAILED"), ({"totalAmount": 1}, "FAILED")]
 )
-def test_the_commit_that_ends_an_order_takes_its_mark_away(shop: Shop, change: dict[str, Any], end: str) -> None:
+def test_the_commit_that_ends_an_order_takes_its_entry_away(shop: Shop, change: dict[str, Any], end: str) -> None:
     shop.produce(shop.event("ORD-1", **change))
     shop.run_queue()
     assert (shop.status("ORD-1"), due(shop, "ORD-1")) == (end, None)
@@ -83,7 +83,7 @@ def test_the_commit_that_ends_an_order_takes_its_mark_away(shop: Shop, change: d
 
 
 @pytest.mark.parametrize("verbs", [("cancel",), ("ship", "deliver")], ids=" ".join)
-def test_a_commit_that_leaves_work_sets_the_mark_again_until_the_work_is_done(
+def test_a_commit_that_leaves_work_sets_the_entry_again_until_the_work_is_done(
     shop: Shop, verbs: tuple[str, ...]
 ) -> None:
     order_id = confirmed(shop)
@@ -96,7 +96,7 @@ def test_a_commit_that_leaves_work_sets_the_mark_again_until_the_work_is_done(
         assert due(shop, order_id) is None
 
 
-def test_a_mark_that_was_set_meanwhile_stays(shop: Shop) -> None:
+def test_an_entry_that_was_set_meanwhile_stays(shop: Shop) -> None:
     order_id = confirmed(shop)
     act(shop, order_id, "ship")
 
@@ -133,7 +133,7 @@ def _the_process_dies(shop: Shop, _: FakeLambdaContext) -> None:
 @pytest.mark.parametrize(
     ("trouble", "receives"), [(_the_bus_is_down, 1), (_there_is_no_time_left, 6), (_the_process_dies, 6)]
 )
-def test_an_event_that_is_owed_leaves_a_mark_even_on_the_last_receive(
+def test_an_event_that_is_owed_leaves_an_entry_even_on_the_last_receive(
     shop: Shop, trouble: Callable[[Shop, FakeLambdaContext], None], receives: int
 ) -> None:
     order_id = shop.place(key="k1").order_id
@@ -153,7 +153,7 @@ def test_an_event_that_is_owed_leaves_a_mark_even_on_the_last_receive(
     assert (shop.metrics["EventsPublished"], due(shop, order_id)) == (1, None)
 
 
-def test_when_a_refund_failed_the_mark_stays(shop: Shop) -> None:
+def test_when_a_refund_failed_the_entry_stays(shop: Shop) -> None:
     order_id = confirmed(shop)
     act(shop, order_id, "cancel")
     shop.calls.drop_request(
@@ -164,7 +164,7 @@ def test_when_a_refund_failed_the_mark_stays(shop: Shop) -> None:
     assert shop.stored(order_id)["refund"] == "PENDING"
 
 
-# --- recover, every minute: pushes it on, then sends, if it is the mark that was seen ---
+# --- recover, every minute: backs off, then sends, if it is the entry that was seen ---
 
 
 def test_recover_sends_what_is_overdue_and_nothing_else(shop: Shop) -> None:
@@ -189,7 +189,7 @@ def test_what_recover_sends_is_the_message_that_was_lost(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("moment", "operation"), [("kill_before", "SendMessageBatch"), ("kill_after", "UpdateItem")])
-def test_recover_pushes_on_first_and_sends_then_so_a_crash_costs_a_minute_and_no_order(
+def test_recover_backs_off_first_and_sends_then_so_a_crash_costs_a_minute_and_no_order(
     shop: Shop, moment: str, operation: str
 ) -> None:
     (order_id,) = place(shop, 1)
@@ -238,7 +238,7 @@ def test_what_there_is_no_time_for_is_the_next_runs(small_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ThrottlingException"])
-def test_an_order_that_cannot_be_pushed_on_does_not_stop_recovery(small_shop: Shop, code: str) -> None:
+def test_an_order_that_cannot_be_backed_off_does_not_stop_recovery(small_shop: Shop, code: str) -> None:
     first, *others = place(small_shop, 4)
     small_shop.calls.refuse(code, "UpdateItem", when=lambda call: first in repr(call.params))
     assert small_shop.recover_later() == 3
@@ -257,7 +257,7 @@ def test_an_order_that_another_release_wrote_does_not_stop_recovery(shop: Shop, 
 # --- what it is for ---
 
 
-def test_killed_between_its_write_and_its_message_an_order_is_sent_once_its_mark_is_overdue(shop: Shop) -> None:
+def test_killed_between_its_write_and_its_message_an_order_is_sent_once_its_entry_is_overdue(shop: Shop) -> None:
     shop.calls.kill_before("SendMessage")
     assert killed(lambda: shop.post(shop.order(), "k1"))
     shop.calls.revive()

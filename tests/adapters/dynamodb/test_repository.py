@@ -42,12 +42,12 @@ def on_moto(aws: Stage, aws_calls: AwsCalls) -> Repository:
 
 
 def every_change() -> Iterator[Change]:
-    """One of each kind, each of an order of its own; of the mark alone, in every status."""
+    """One of each kind, each of an order of its own; of the entry alone, in every status."""
     yield changes.create(standing(Status.PENDING, "new"), LATER)
     yield changes.create_failed(standing(Status.PENDING, "failed"), LATER, "PRICE_MISMATCH", "why")
     yield from every_move()
     for status in Status:
-        yield changes.back_off(before(status, f"{status}-pushed"), OLD, LATER)
+        yield changes.back_off(before(status, f"{status}-retried"), OLD, LATER)
         yield changes.work_done(before(status, f"{status}-done"), OLD, Refund.DONE)
         yield changes.work_left(before(status, f"{status}-left"), LATER)
 
@@ -235,7 +235,7 @@ def test_under_threads_stock_is_taken_to_the_last_unit_and_no_further(real_aws: 
     assert list(statuses_in(real_aws).values()).count("RESERVED") == 3
 
 
-# --- the mark ---
+# --- the outbox entry ---
 
 SEEN = OutboxEntry(NOW)
 
@@ -248,7 +248,7 @@ SEEN = OutboxEntry(NOW)
         (standing(Status.CONFIRMED), changes.work_done(standing(Status.CONFIRMED), SEEN, None)),
         (standing(Status.CANCELLED, outbox=SEEN), changes.work_done(standing(Status.CONFIRMED), SEEN, None)),
     ],
-    ids=["pushed on meanwhile", "removed meanwhile", "done by another", "new work with the same mark"],
+    ids=["retried meanwhile", "removed meanwhile", "done by another", "new work with the same entry"],
 )
 def test_a_mark_is_changed_only_if_it_is_the_one_seen(
     repository: Repository, each_aws: Stage, stored: Order, change: OutboxUpdate
@@ -262,7 +262,7 @@ def test_a_mark_is_changed_only_if_it_is_the_one_seen(
 def test_a_new_mark_touches_neither_status_nor_history(repository: Repository, each_aws: Stage, seen: Any) -> None:
     shipped = standing(Status.SHIPPED, outbox=SEEN)
     store(each_aws, shipped)
-    # Believed to be CONFIRMED still.
+    # Still believed to be CONFIRMED.
     repository.commit([OutboxUpdate(standing(Status.CONFIRMED), seen, OutboxEntry(LATER, 1))])
     assert repository.get("o1") == replace(shipped, outbox=OutboxEntry(LATER, 1))
 
@@ -352,51 +352,7 @@ def test_what_dynamodb_leaves_unread_is_asked_for_again(on_moto: Repository, aws
 
 def test_an_order_is_read_consistently(on_moto: Repository, aws_calls: AwsCalls) -> None:
     on_moto.get("o1")
-    claims_beside(on_moto).claimed_order_id("r1", NOW)
-    assert [call.params["ConsistentRead"] for call in aws_calls.made] == [True, True]
-
-
-# --- reservations of order ids ---
-
-
-def test_a_reservation_names_its_id_until_its_window_is_over_swept_up_or_not(repository: Repository) -> None:
-    last, over = NOW + WINDOW - timedelta(seconds=1), NOW + WINDOW
-    assert claims_beside(repository).claim_order_id("r1", "o1", NOW, WINDOW) == "o1"
-    # Asking again does not lengthen the window.
-    assert claims_beside(repository).claim_order_id("r1", "o2", last, WINDOW) == "o1"
-    assert [claims_beside(repository).claimed_order_id("r1", at) for at in (NOW, last, over)] == ["o1", "o1", None]
-    assert claims_beside(repository).claim_order_id("r1", "o3", over, WINDOW) == "o3"
-    assert claims_beside(repository).claimed_order_id("r1", over) == "o3"
-    assert claims_beside(repository).claimed_order_id("r2", NOW) is None
-
-
-def test_a_reservation_is_replaced_on_condition_of_the_old_id(repository: Repository) -> None:
-    claims_beside(repository).claim_order_id("r1", "o1", NOW, WINDOW)
-    assert claims_beside(repository).claim_order_id("r1", "o2", NOW, WINDOW, instead_of="o1") == "o2"
-    assert claims_beside(repository).claim_order_id("r1", "o3", NOW, WINDOW, instead_of="o1") == "o2"
-
-
-@pytest.mark.parametrize("instead_of", [None, "o0"])
-def test_a_reservation_whose_answer_was_lost_is_ones_own(
-    repository: Repository, aws_calls: AwsCalls, instead_of: str | None
-) -> None:
-    if instead_of:
-        claims_beside(repository).claim_order_id("r1", instead_of, NOW, WINDOW)
-    aws_calls.lose_answer("PutItem")
-    assert claims_beside(repository).claim_order_id("r1", "o1", NOW, WINDOW, instead_of) == "o1"
-    assert aws_calls.made[-1].attempts == 2
-
-
-def test_of_many_reservations_at_once_all_get_one_id(real_aws: Stage, aws_calls: AwsCalls) -> None:
-    repository = repository_on(real_aws, aws_calls)
-    with ThreadPoolExecutor(16) as pool:
-        (old,) = set(
-            pool.map(lambda n: claims_beside(repository).claim_order_id("r1", f"o{n}", NOW, WINDOW), range(16))
-        )
-        (new,) = set(
-            pool.map(lambda n: claims_beside(repository).claim_order_id("r1", f"x{n}", NOW, WINDOW, old), range(16))
-        )
-    assert new != old
+    assert [call.params["ConsistentRead"] for call in aws_calls.made] == [True]
 
 
 # --- conflicts and faults ---
@@ -408,7 +364,7 @@ BOTH: list[Change] = [changes.reserve(standing(Status.PENDING, f"o{n}"), LATER) 
 
 
 @pytest.mark.parametrize("code", ["TransactionConflictException", "TransactionInProgressException"])
-def test_a_conflict_is_no_refusal(on_moto: Repository, aws_calls: AwsCalls, code: str) -> None:
+def test_a_conflict_is_not_a_refusal(on_moto: Repository, aws_calls: AwsCalls, code: str) -> None:
     aws_calls.refuse(code, times=None)
     for batch in (CREATE, CONFIRM, RESERVE, BOTH):
         assert on_moto.commit(batch) == Refused(tuple(Conflict() for _ in batch))
@@ -425,8 +381,8 @@ USES: dict[str, Callable[[Repository], object]] = {
     "PutItem": lambda repository: repository.commit(CREATE),
     "UpdateItem": lambda repository: repository.commit(CONFIRM),
     "TransactWriteItems": lambda repository: repository.commit(RESERVE),
-    "PutItem of a reservation": lambda repository: claims_beside(repository).claim_order_id("r", "o", NOW, WINDOW),
-    "GetItem of a reservation": lambda repository: claims_beside(repository).claimed_order_id("r", NOW),
+    "PutItem of a claim": lambda repository: claims_beside(repository).claim_order_id("r", "o", NOW, WINDOW),
+    "GetItem of a claim": lambda repository: claims_beside(repository).claimed_order_id("r", NOW),
     "GetItem": lambda repository: repository.get("o1"),
     "BatchGetItem": lambda repository: repository.get_all(["o1"]),
     "Query of a customer": lambda repository: repository.list_by_customer("c1", 10),
