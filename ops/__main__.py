@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run one command; never returns."""
     try:
-        # The imports take half a second, and Ctrl-C is quiet there too.
+        # The imports take half a second, and Ctrl-C ends them without a traceback too.
         from ops.cli import ops
     except KeyboardInterrupt:
         sys.exit(130)

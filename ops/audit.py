@@ -18,31 +18,31 @@ from chalicelib.service import Service
 
 @dataclass
 class Record:
-    """What one command has changed so far. Nothing: no line."""
+    """What one command has changed so far. If it has changed nothing, no line is written."""
 
-    done: list[str] = field(default_factory=list)
-    told: dict[str, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def audited(service: Service, command: str) -> Iterator[Record]:
-    """Within, note each id that is done; the line is written however it ends, Ctrl-C and failure included.
+    """Add the id of each change to the record; the line is written however the command ends, on Ctrl-C and failure too.
 
-    OPS_AUDIT_LOG names the file, which is appended to. Raises ClickException where that cannot be, before any change.
+    OPS_AUDIT_LOG names a file to append to. Raises ClickException, before any change, if that cannot be written.
     """
     record = Record()
     with ExitStack() as files:
-        log = _opened(files)
+        log = _open_log(files)
         try:
             yield record
         finally:
-            if record.done:
+            if record.ids:
                 line = _line(service.settings.stage, command, record)
                 for file in filter(None, (sys.stderr, log)):
                     print(line, file=file, flush=True)
 
 
-def _opened(files: ExitStack) -> IO[str] | None:
+def _open_log(files: ExitStack) -> IO[str] | None:
     path = os.environ.get("OPS_AUDIT_LOG")
     if not path:
         return None
@@ -50,13 +50,13 @@ def _opened(files: ExitStack) -> IO[str] | None:
         return files.enter_context(Path(path).open("a", encoding="utf-8"))
     except OSError as fault:
         raise click.ClickException(
-            f"The audit log {path} cannot be written ({fault.strerror}): nothing done."
+            f"The audit log {path} cannot be written ({fault.strerror}): nothing was done."
         ) from fault
 
 
 def _line(stage: str, command: str, record: Record) -> str:
     who = {"audit": command, "at": times.to_text(times.utc_now()), "who": _user(), "stage": stage}
-    return json.dumps(who | record.told | {"count": len(record.done), "ids": record.done})
+    return json.dumps(who | record.details | {"count": len(record.ids), "ids": record.ids})
 
 
 def _user() -> str:

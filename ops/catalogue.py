@@ -1,4 +1,4 @@
-"""`catalogue`: products into the shop, and units into their stock."""
+"""`catalogue`: load products, and add to their stock."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ from ops.products import BadCatalogue, put, read_products
 from ops.products import restock as add_stock
 from ops.stages import on_stage
 
-_MOST_TOLD = 20
+_MAX_ERRORS_SHOWN = 20
 
 
 class Units(click.ParamType[int]):
-    """`+25`: what is added. The sign is asked for, so that nobody takes it for the new stock."""
+    """`+25`: the units to add. The sign is required, so that nobody mistakes the number for the new stock."""
 
     name = "+N"
 
@@ -30,7 +30,7 @@ class Units(click.ParamType[int]):
             return value
         match = re.fullmatch(r"\+([1-9][0-9]{0,8})", str(value))
         if not match:
-            self.fail(f"{value!r} is nothing to add; write +25 for 25 units more.", param, ctx)
+            self.fail(f"{value!r} is not a number of units to add; write +25 for 25 units more.", param, ctx)
         return int(match[1])
 
 
@@ -45,19 +45,19 @@ def catalogue() -> None:
 def load(service: Service, file: Path) -> None:
     """Put the products of FILE in the catalogue.
 
-    It is a JSON list of objects with productId, name, price, stock and, if you like, category.
+    It is a JSON list of objects with productId, name, price, stock and, optionally, category.
 
-    Nothing is written unless all of it is valid. The stock of a product that is known stays what it is. Loading the
-    same file again changes nothing. The shop takes up a new price within a minute.
+    Nothing is written unless all of it is valid. The stock of a known product stays as it is. Loading the same file
+    again changes nothing. A new price is used within a minute.
     """
     try:
         products = read_products(file.read_bytes())
-    except BadCatalogue as refused:
-        for error in refused.errors[:_MOST_TOLD]:
+    except BadCatalogue as invalid:
+        for error in invalid.errors[:_MAX_ERRORS_SHOWN]:
             output.hint(error)
         raise click.ClickException(
-            f"{file} is refused, {output.counted(len(refused.errors), 'error')}: nothing was loaded."
-        ) from refused
+            f"{file} is invalid, {output.counted(len(invalid.errors), 'error')}: nothing was loaded."
+        ) from invalid
     table = service.settings.inventory_table
     new = 0
     with (
@@ -67,10 +67,12 @@ def load(service: Service, file: Path) -> None:
         for product in products:
             with finishing():
                 new += put(clients.dynamodb(), table, product)
-                record.done.append(product.product_id)
+                record.ids.append(product.product_id)
             step()
     known = len(products) - new
-    output.say(f"{output.counted(len(products), 'product')} loaded: {new} new, {known} known, whose stock stays.")
+    output.say(
+        f"{output.counted(len(products), 'product')} loaded: {new} new, {known} known (their stock is unchanged)."
+    )
 
 
 @catalogue.command()
@@ -78,16 +80,16 @@ def load(service: Service, file: Path) -> None:
 @click.argument("units", type=Units())
 @on_stage
 def restock(service: Service, product: str, units: int) -> None:
-    """Add units to a product's stock, while orders go on taking of it: restock PROD-001 +25."""
+    """Add units to a product's stock, while orders keep taking from it: restock PROD-001 +25."""
     with audited(service, "catalogue restock") as record, finishing():
         try:
             known = add_stock(clients.dynamodb(), service.settings.inventory_table, product, units)
         except Unavailable as fault:
             raise click.ClickException(
-                f"It is not known whether {output.counted(units, 'unit')} came in; look before you repeat it: {fault}."
+                f"It may have taken effect. Check the stock before you repeat it: {fault}."
             ) from fault
         if not known:
-            raise click.ClickException(f"There is no product {product[:64]!r} in the catalogue: nothing was added.")
-        record.told["units"] = f"+{units}"
-        record.done.append(product)
+            raise click.ClickException(f"Product {product[:64]!r} is not in the catalogue: nothing was added.")
+        record.details["units"] = f"+{units}"
+        record.ids.append(product)
     output.say(f"{output.counted(units, 'unit')} added to the stock of {product}.")

@@ -1,4 +1,4 @@
-"""`stage`: whether what is deployed is what should be."""
+"""`stage`: whether what is deployed is as it should be."""
 
 import os
 from typing import Any
@@ -30,7 +30,7 @@ def stage() -> None:
 
 @stage.command()
 @click.argument("name", metavar="STAGE")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(name: str, as_json: bool) -> None:
     """Compare what is deployed with the template and the configuration; exit status 1 when something differs."""
     with entered(name) as service:
@@ -46,7 +46,7 @@ def check(name: str, as_json: bool) -> None:
         output.table(("", "what", "name", "remark"), [_row(finding) for finding in findings])
     wrong = [finding for finding in findings if finding.differences]
     if wrong:
-        raise click.ClickException(f"{len(wrong)} of {len(findings)} differ from what should be.")
+        raise click.ClickException(f"Differences in {len(wrong)} of {len(findings)} resources.")
 
 
 def _findings(service: Service) -> list[Finding]:

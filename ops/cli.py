@@ -1,4 +1,4 @@
-"""The root of the command line: its one option, and what becomes of errors."""
+"""The root of the command line: its one option, and how errors are shown."""
 
 import sys
 from typing import Any
@@ -30,27 +30,27 @@ class Root(click.Group):
         try:
             super().main(*args, **{**extra, "standalone_mode": False})
         except (click.Abort, KeyboardInterrupt):
-            return _told("Interrupted: what was not reported as done was not done.", INTERRUPTED)
+            return _failed("Interrupted: anything that was not reported as done was not done.", INTERRUPTED)
         except NoArgsIsHelpError as fault:
             click.echo(fault.ctx.get_help(), err=True)
             return fault.exit_code
         except click.UsageError as fault:
             where = fault.ctx.command_path if fault.ctx else extra.get("prog_name")
-            return _told(f"{fault.format_message()} ({where} --help says more.)", fault.exit_code)
+            return _failed(f"{fault.format_message()} (See {where} --help.)", fault.exit_code)
         except click.ClickException as fault:
-            return _told(fault.format_message(), fault.exit_code)
+            return _failed(fault.format_message(), fault.exit_code)
         except BadSetting as fault:
-            return _told(f"This stage cannot be reached: {fault}.")
+            return _failed(f"This stage cannot be reached: {fault}.")
         except Unavailable as fault:
-            return _told(f"AWS gave no answer that counts: {fault}.")
+            return _failed(f"AWS did not answer: {fault}.")
         except Rejected as fault:
-            return _told(f"AWS refused: {fault}.")
+            return _failed(f"AWS refused: {fault}.")
         except (BotoCoreError, ClientError) as fault:
-            return _told(f"AWS cannot be used: {fault}.")
+            return _failed(f"AWS cannot be used: {fault}.")
         return 0
 
 
-def _told(sentence: str, status: int = 1) -> int:
+def _failed(sentence: str, status: int = 1) -> int:
     click.echo(clean(" ".join(sentence.split())).replace("..", "."), err=True)
     return status
 
@@ -58,7 +58,7 @@ def _told(sentence: str, status: int = 1) -> int:
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--stage", envvar="STAGE", default="local", show_default=True, help="Which OrderOnce: local, dev, prod.")
 def ops(stage: str) -> None:
-    """Operate OrderOnce. What changes something leaves an audit line on stderr, and in OPS_AUDIT_LOG if that is set."""
+    """Operate OrderOnce. A command that changes something writes an audit line to stderr and to OPS_AUDIT_LOG."""
 
 
 for group in (dead_letters, orders, keys, catalogue, stage):

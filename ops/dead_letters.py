@@ -9,15 +9,15 @@ from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
 from chalicelib.use_cases.dead_letters import MAX_REPLAYED, DeadLetter
 from ops import output, selection
-from ops.audit import Record, audited
+from ops.audit import audited
 from ops.export import export, purge
 from ops.interrupts import finishing
 from ops.selection import Wanted
 from ops.stages import on_stage
 
-_PEEK = 30
-_REPLAY = 120
-"""Seconds for which the others do not see what this command looks at."""
+_LOOK_VISIBILITY_TIMEOUT = 30
+_REPLAY_VISIBILITY_TIMEOUT = 120
+"""Seconds for which nobody else sees the messages that a command has received."""
 
 
 @click.group("dead-letters")
@@ -31,16 +31,16 @@ dead_letters.add_command(purge)
 
 @dead_letters.command("list")
 @selection.options
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most this many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_stage
 def list_(service: Service, wanted: Wanted, limit: int, as_json: bool) -> None:
-    """Show a sample of them, with the reason and how their orders stand now.
+    """Show a sample of them, with the reason and the present status of their orders.
 
-    They are received and handed back at once: SQS cannot peek, and promises no order.
+    They are received and released at once: SQS cannot peek, and does not promise any order.
     """
     now = times.utc_now()
-    with service.dead_letters.receiving(_PEEK) as in_flight:
+    with service.dead_letters.receiving(_LOOK_VISIBILITY_TIMEOUT) as in_flight:
         found = list(islice(selection.matching(in_flight, wanted, now), limit))
     if as_json:
         orders = selection.orders_of(found, service.orders)
@@ -57,7 +57,7 @@ def show(service: Service, message_id: str) -> None:
     """Show one of them with its body. ID is the message id, or the beginning of it."""
     now = times.utc_now()
     wanted = Wanted(ids=(message_id,))
-    with service.dead_letters.receiving(_PEEK) as in_flight:
+    with service.dead_letters.receiving(_LOOK_VISIBILITY_TIMEOUT) as in_flight:
         letter = next(selection.matching(in_flight, wanted, now), None)
     if letter is None:
         raise click.ClickException(_not_seen([message_id]))
@@ -66,7 +66,7 @@ def show(service: Service, message_id: str) -> None:
     try:
         print(output.pretty(loads(letter.body)))
     except InvalidJson as fault:
-        output.hint(f"The body is no JSON that this service takes ({fault}); as it came:")
+        output.hint(f"The body is not JSON that this service accepts ({fault}). It is shown as it was received:")
         output.say(letter.body)
 
 
@@ -74,16 +74,16 @@ def show(service: Service, message_id: str) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @selection.options
 @click.option(
-    "--limit", type=click.IntRange(1), default=MAX_REPLAYED, show_default=True, help="Replay at most so many."
+    "--limit", type=click.IntRange(1), default=MAX_REPLAYED, show_default=True, help="Replay at most this many."
 )
 @click.option("--yes", is_flag=True, help="Really do it.")
 @on_stage
 def replay(service: Service, wanted: Wanted, limit: int, yes: bool) -> None:
     """Send them to the order queue again. A dry run, unless --yes.
 
-    Always safe: each is sent before it is deleted here, and an order that is done already is found done.
+    Always safe: each is sent before it is deleted here, and an order that is complete already stays as it is.
     """
-    replayed, refused = (_replayed if yes else _would_be_replayed)(service, wanted, limit)
+    replayed, refused = (_replay if yes else _dry_run)(service, wanted, limit)
     seen = {wanted.named_by(letter) for letter in [*replayed, *refused]}
     missing = [given for given in wanted.ids if given not in seen] if len(replayed) < limit else []
     if yes:
@@ -92,42 +92,40 @@ def replay(service: Service, wanted: Wanted, limit: int, yes: bool) -> None:
         output.say(f"Nothing was sent: with --yes, {output.counted(len(replayed), 'message')} would be replayed.")
     if refused:
         named = ", ".join(letter.message_id for letter in refused)
-        raise click.ClickException(f"The order queue refuses these as they are, and they stay here: {named}.")
+        raise click.ClickException(
+            f"The order queue refuses these messages, so they stay among the dead letters: {named}."
+        )
     if missing:
         raise click.ClickException(_not_seen(missing))
 
 
-def _would_be_replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
+def _dry_run(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
     now = times.utc_now()
-    with service.dead_letters.receiving(_PEEK) as in_flight:
+    with service.dead_letters.receiving(_LOOK_VISIBILITY_TIMEOUT) as in_flight:
         found = list(islice(selection.matching(in_flight, wanted, now), limit))
     selection.show(found, service.orders, now)
     return found, []
 
 
-def _replayed(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
+def _replay(service: Service, wanted: Wanted, limit: int) -> tuple[list[DeadLetter], list[DeadLetter]]:
     replayed: list[DeadLetter] = []
     refused: list[DeadLetter] = []
     total = min(limit, len(wanted.ids) or limit, _depth(service))
     with (
         audited(service, "dead-letters replay") as record,
-        service.dead_letters.receiving(_REPLAY) as in_flight,
+        service.dead_letters.receiving(_REPLAY_VISIBILITY_TIMEOUT) as in_flight,
         output.progress("Replaying", total) as step,
     ):
         for letter in selection.matching(in_flight, wanted, times.utc_now()):
             with finishing():
                 sent = service.dead_letters.replay(in_flight, letter)
                 (replayed if sent else refused).append(letter)
-                _note(record, letter, sent)
+                if sent:
+                    record.ids.append(letter.message_id)
             step()
             if len(replayed) == limit:
                 break
     return replayed, refused
-
-
-def _note(record: Record, letter: DeadLetter, sent: bool) -> None:
-    if sent:
-        record.done.append(letter.message_id)
 
 
 def _depth(service: Service) -> int:

@@ -14,6 +14,7 @@ import click
 from chalicelib import times
 from chalicelib.service import Service
 from chalicelib.use_cases.dead_letters import DeadLetter, InFlight
+from chalicelib.use_cases.ports import BATCH_SIZE
 from ops import output, selection
 from ops.audit import audited
 from ops.interrupts import finishing
@@ -21,7 +22,6 @@ from ops.selection import Wanted
 from ops.stages import on_stage
 
 _VISIBILITY_TIMEOUT = 600
-_AT_ONCE = 10
 
 
 @click.command()
@@ -29,9 +29,9 @@ _AT_ONCE = 10
 @selection.options
 @on_stage
 def export(service: Service, wanted: Wanted, file: Path) -> None:
-    """Write them to a new FILE as JSON Lines, bodies included. It is there once it is complete, or not at all."""
-    with service.dead_letters.receiving(_VISIBILITY_TIMEOUT) as in_flight, _new(file) as lines:
-        written = _written(in_flight, wanted, lines)
+    """Write them to a new FILE as JSON Lines, bodies included. The file appears once it is complete."""
+    with service.dead_letters.receiving(_VISIBILITY_TIMEOUT) as in_flight, _new_file(file) as lines:
+        written = _write(in_flight, wanted, lines)
     output.say(f"{output.counted(len(written), 'message')} written to {file}.")
 
 
@@ -40,7 +40,7 @@ def export(service: Service, wanted: Wanted, file: Path) -> None:
 @selection.options
 @on_stage
 def purge(service: Service, wanted: Wanted, file: Path | None) -> None:
-    """Delete them for good, once you have typed the queue's name. They are exported first.
+    """Delete them for good, after you have typed the queue's name. They are exported first.
 
     What was not exported is not deleted: a message that arrives meanwhile stays.
     """
@@ -48,27 +48,27 @@ def purge(service: Service, wanted: Wanted, file: Path | None) -> None:
     file = file or Path(f"dead-letters-{service.settings.stage}-{times.utc_now():%Y%m%dT%H%M%SZ}.jsonl")
     print(f"Type the name of the queue to delete its messages for good ({name}): ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != name:
-        raise click.ClickException("That is not its name: nothing was deleted.")
+        raise click.ClickException("That is not the queue's name: nothing was deleted.")
     with (
         audited(service, "dead-letters purge") as record,
         service.dead_letters.receiving(_VISIBILITY_TIMEOUT) as in_flight,
     ):
-        record.told["export"] = str(file)
-        with _new(file) as lines:
-            written = _written(in_flight, wanted, lines)
+        record.details["export"] = str(file)
+        with _new_file(file) as lines:
+            written = _write(in_flight, wanted, lines)
         output.hint(f"{output.counted(len(written), 'message')} written to {file}.")
         with output.progress("Deleting", len(written)) as step:
-            for start in range(0, len(written), _AT_ONCE):
-                batch = written[start : start + _AT_ONCE]
+            for start in range(0, len(written), BATCH_SIZE):
+                batch = written[start : start + BATCH_SIZE]
                 with finishing():
                     in_flight.remove(batch)
-                    record.done += [letter.message_id for letter in batch]
+                    record.ids += [letter.message_id for letter in batch]
                 for _ in batch:
                     step()
     output.say(f"{output.counted(len(written), 'message')} deleted.")
 
 
-def _written(in_flight: InFlight, wanted: Wanted, lines: IO[str]) -> list[DeadLetter]:
+def _write(in_flight: InFlight, wanted: Wanted, lines: IO[str]) -> list[DeadLetter]:
     written = []
     for letter in selection.matching(in_flight, wanted, times.utc_now()):
         document = {**selection.document(letter, None), "body": letter.body}
@@ -79,10 +79,10 @@ def _written(in_flight: InFlight, wanted: Wanted, lines: IO[str]) -> list[DeadLe
 
 
 @contextmanager
-def _new(file: Path) -> Iterator[IO[str]]:
-    """A file that only its owner may read, under its name once it is whole and on the disk. Raises ClickException."""
+def _new_file(file: Path) -> Iterator[IO[str]]:
+    """A file that only its owner may read; it gets its name once it is complete on disk. Raises ClickException."""
     if file.exists():
-        raise click.ClickException(f"{file} is there already: name another file.")
+        raise click.ClickException(f"{file} already exists: name another file.")
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     except OSError as fault:

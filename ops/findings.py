@@ -7,16 +7,16 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.template import UNSAID
+from ops.template import UNRESOLVED
 
-_ABSENT = frozenset(
+_NOT_FOUND = frozenset(
     {"ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One resource. `differences` is empty where all is as it should be; `remarks` is what else is to be said."""
+    """One resource. `differences` is empty if all is as it should be; `remarks` are anything else worth knowing."""
 
     kind: str
     name: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Aws:
-    """The clients. `emulated`: not AWS's own, so that some of it may be missing."""
+    """The clients. `emulated`: they lead to an emulator, which may lack some features."""
 
     dynamodb: Any
     sqs: Any
@@ -36,63 +36,68 @@ class Aws:
     emulated: bool
 
 
-def found(kind: str, name: str, look: Callable[[], Iterator[tuple[str, bool]]]) -> Finding:
-    """What a look at a resource brings: differences (True), and remarks (False)."""
+def look_at(kind: str, name: str, look: Callable[[], Iterator[tuple[str, bool]]]) -> Finding:
+    """What `look` finds: differences (True) and remarks (False)."""
     try:
-        told = list(look())
+        found = list(look())
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in _ABSENT:
-            return Finding(kind, name, ("is not there",))
+        if code in _NOT_FOUND:
+            return Finding(kind, name, ("does not exist",))
         return Finding(kind, name, (), (f"cannot be seen ({error.operation_name}: {code})",))
     except BotoCoreError as error:
         return Finding(kind, name, (), (f"cannot be seen ({error})",))
-    return Finding(kind, name, tuple(t for t, is_one in told if is_one), tuple(t for t, is_one in told if not is_one))
+    return Finding(
+        kind,
+        name,
+        tuple(text for text, differs in found if differs),
+        tuple(text for text, differs in found if not differs),
+    )
 
 
 def table(aws: Aws, wanted: Mapping[str, Any]) -> Finding:
-    """Key schema, indexes, billing, and, where the engine tells them, TTL and point-in-time recovery."""
+    """Key schema, indexes, billing, and, where the engine reports them, TTL and point-in-time recovery."""
     name = wanted["TableName"]
 
     def look() -> Iterator[tuple[str, bool]]:
-        there = aws.dynamodb.describe_table(TableName=name)["Table"]
-        yield from _differs("key schema", wanted["KeySchema"], there["KeySchema"])
-        indexes = {i["IndexName"]: i for i in there.get("GlobalSecondaryIndexes", ())}
+        actual = aws.dynamodb.describe_table(TableName=name)["Table"]
+        yield from _differs("key schema", wanted["KeySchema"], actual["KeySchema"])
+        indexes = {i["IndexName"]: i for i in actual.get("GlobalSecondaryIndexes", ())}
         for index in _list(wanted.get("GlobalSecondaryIndexes")):
             own = indexes.get(index["IndexName"], {})
             for part in ("KeySchema", "Projection"):
                 yield from _differs(f"index {index['IndexName']}: {part}", index[part], own.get(part))
-        billing = there.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
+        billing = actual.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
         yield from _differs("billing mode", wanted.get("BillingMode", "PROVISIONED"), billing)
         yield from _ttl(aws, name, wanted)
         yield from _backups(aws, name, wanted)
 
-    return found("table", name, look)
+    return look_at("table", name, look)
 
 
 def queue(aws: Aws, wanted: Mapping[str, Any]) -> Finding:
-    """Its times, and where it hands on what cannot be handled."""
+    """Its times and its redrive policy."""
     name = wanted["QueueName"]
 
     def look() -> Iterator[tuple[str, bool]]:
         url = aws.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        there = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        actual = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         for attribute in ("VisibilityTimeout", "MessageRetentionPeriod", "ReceiveMessageWaitTimeSeconds"):
             if attribute in wanted:
-                yield from _differs(attribute, _text(wanted[attribute]), there.get(attribute))
-        redrive = json.loads(there.get("RedrivePolicy", "{}"))
+                yield from _differs(attribute, _text(wanted[attribute]), actual.get(attribute))
+        redrive = json.loads(actual.get("RedrivePolicy", "{}"))
         wanted_redrive = wanted.get("RedrivePolicy", {})
-        if wanted_redrive is not UNSAID:
-            target = str(redrive.get("deadLetterTargetArn", "nowhere")).rpartition(":")[2]
-            yield from _differs("dead letters go", wanted_redrive.get("deadLetterTargetArn", "nowhere"), target)
+        if wanted_redrive is not UNRESOLVED:
+            target = str(redrive.get("deadLetterTargetArn", "none")).rpartition(":")[2]
+            yield from _differs("dead-letter queue", wanted_redrive.get("deadLetterTargetArn", "none"), target)
             receives = _text(wanted_redrive.get("maxReceiveCount"))
-            yield from _differs("receives before that", receives, _text(redrive.get("maxReceiveCount")))
+            yield from _differs("maximum receives", receives, _text(redrive.get("maxReceiveCount")))
 
-    return found("queue", name, look)
+    return look_at("queue", name, look)
 
 
 def topic(aws: Aws, wanted: Mapping[str, Any]) -> Finding:
-    """Whether it is there, and anybody listens."""
+    """Whether it exists, and whether anybody has subscribed."""
     name = wanted["TopicName"]
 
     def look() -> Iterator[tuple[str, bool]]:
@@ -100,50 +105,50 @@ def topic(aws: Aws, wanted: Mapping[str, Any]) -> Finding:
         arns = (t["TopicArn"] for page in pages for t in page["Topics"])
         arn = next((arn for arn in arns if arn.rpartition(":")[2] == name), None)
         if arn is None:
-            yield "is not there", True
+            yield "does not exist", True
         elif not aws.sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]:
             yield "nobody has subscribed to it", False
 
-    return found("topic", name, look)
+    return look_at("topic", name, look)
 
 
 def bus(aws: Aws, wanted: Mapping[str, Any]) -> Finding:
-    """Whether it is there."""
+    """Whether it exists."""
     name = wanted["Name"]
 
     def look() -> Iterator[tuple[str, bool]]:
         aws.events.describe_event_bus(Name=name)
         yield from ()
 
-    return found("event bus", name, look)
+    return look_at("event bus", name, look)
 
 
 def _ttl(aws: Aws, name: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    should = wanted.get("TimeToLiveSpecification", {})
-    if should is not UNSAID:
-        there = aws.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-        enabled = there.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-        attribute = should.get("AttributeName") if should.get("Enabled") else "off"
-        yield from _seen(aws, "time to live", attribute, there.get("AttributeName") if enabled else "off")
+    expected = wanted.get("TimeToLiveSpecification", {})
+    if expected is not UNRESOLVED:
+        actual = aws.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        enabled = actual.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
+        attribute = expected.get("AttributeName") if expected.get("Enabled") else "off"
+        yield from _unless_emulated(aws, "time to live", attribute, actual.get("AttributeName") if enabled else "off")
 
 
 def _backups(aws: Aws, name: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    should = wanted.get("PointInTimeRecoverySpecification", {})
-    if should is not UNSAID:
-        there = aws.dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
-        state = there.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
-        on = _on(should.get("PointInTimeRecoveryEnabled", False))
-        yield from _seen(aws, "point-in-time recovery", on, _on(state == "ENABLED"))
+    expected = wanted.get("PointInTimeRecoverySpecification", {})
+    if expected is not UNRESOLVED:
+        actual = aws.dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        state = actual.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
+        on = _on(expected.get("PointInTimeRecoveryEnabled", False))
+        yield from _unless_emulated(aws, "point-in-time recovery", on, _on(state == "ENABLED"))
 
 
-def _seen(aws: Aws, what: str, should: Any, there: Any) -> Iterator[tuple[str, bool]]:
-    """A difference, unless an emulator is asked: those keep no backups and let nothing expire."""
-    yield from ((text, not aws.emulated) for text, _ in _differs(what, should, there))
+def _unless_emulated(aws: Aws, what: str, expected: Any, actual: Any) -> Iterator[tuple[str, bool]]:
+    """A difference, or a remark on an emulator: emulators do not keep backups or let items expire."""
+    yield from ((text, not aws.emulated) for text, _ in _differs(what, expected, actual))
 
 
-def _differs(what: str, should: Any, there: Any) -> Iterator[tuple[str, bool]]:
-    if should is not UNSAID and should != there:
-        yield f"{what}: {_shown(there)}, should be {_shown(should)}", True
+def _differs(what: str, expected: Any, actual: Any) -> Iterator[tuple[str, bool]]:
+    if expected is not UNRESOLVED and expected != actual:
+        yield f"{what}: {_shown(actual)}, should be {_shown(expected)}", True
 
 
 def _shown(value: Any) -> str:
@@ -151,7 +156,7 @@ def _shown(value: Any) -> str:
 
 
 def _text(value: Any) -> Any:
-    return value if value is UNSAID or value is None else str(value)
+    return value if value is UNRESOLVED or value is None else str(value)
 
 
 def _list(value: Any) -> list[Any]:

@@ -9,26 +9,26 @@ from ops.findings import Aws, Finding
 
 
 def functions(aws: Aws, stage: str, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """One finding for each function that the stage configures, by whichever way it was deployed.
+    """One finding for each function that the stage configures, whichever way it was deployed.
 
-    Functions are known by their handler and their setting STAGE: their names are the deployment's business.
+    Functions are recognized by their handler and their setting STAGE: their names depend on the way of deployment.
     """
     own: Mapping[str, Any] = config.get("stages", {}).get(stage, {})
     wanted: Mapping[str, Any] = own.get("lambda_functions", {})
     if not wanted:
         return
     try:
-        there = _deployed(aws, stage)
+        actual = _deployed(aws, stage)
     except (ClientError, BotoCoreError) as fault:
         yield Finding("function", "all of them", (), (f"cannot be seen ({fault})",))
         return
     for name in wanted:
         handler = "app.app" if name == "api_handler" else f"app.{name}"
-        if handler not in there:
-            yield Finding("function", name, ("is not there",))
+        if handler not in actual:
+            yield Finding("function", name, ("does not exist",))
             continue
         scopes = (wanted[name], own, config)
-        yield Finding("function", name, tuple(_differences(there[handler], scopes)))
+        yield Finding("function", name, tuple(_differences(actual[handler], scopes)))
 
 
 def _deployed(aws: Aws, stage: str) -> dict[str, Mapping[str, Any]]:
@@ -41,12 +41,12 @@ def _deployed(aws: Aws, stage: str) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _differences(there: Mapping[str, Any], scopes: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
+def _differences(actual: Mapping[str, Any], scopes: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
     for setting, attribute in (("lambda_timeout", "Timeout"), ("lambda_memory_size", "MemorySize")):
-        should = next((scope[setting] for scope in scopes if setting in scope), None)
-        if should is not None and should != there.get(attribute):
-            yield f"{attribute}: {there.get(attribute)}, should be {should}"
-    given: Mapping[str, str] = there["Environment"]["Variables"]
+        expected = next((scope[setting] for scope in scopes if setting in scope), None)
+        if expected is not None and expected != actual.get(attribute):
+            yield f"{attribute}: {actual.get(attribute)}, should be {expected}"
+    given: Mapping[str, str] = actual["Environment"]["Variables"]
     for scope in reversed(scopes):
         for name, value in scope.get("environment_variables", {}).items():
             if given.get(name) != value:

@@ -9,22 +9,22 @@ from types import FrameType
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """What is within is finished first; a Ctrl-C meanwhile is heard at its end.
+    """The block is finished first; a Ctrl-C meanwhile takes effect at its end.
 
-    It takes as long as its calls may: a few seconds. A second Ctrl-C changes nothing.
+    That takes as long as its calls: a few seconds. A second Ctrl-C changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        received.append(number)
 
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if heard:
+    if received:
         raise KeyboardInterrupt

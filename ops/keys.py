@@ -16,10 +16,10 @@ def keys() -> None:
 @keys.command()
 @click.argument("customer")
 @click.argument("key")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_stage
 def explain(service: Service, customer: str, key: str, as_json: bool) -> None:
-    """Say which order a customer's key names, whether that order stands, and what it was made of."""
+    """Show which order a customer's key names, whether that order exists, and what it contains."""
     try:
         parsed = parse_key(key)
     except InvalidKey:
@@ -27,18 +27,18 @@ def explain(service: Service, customer: str, key: str, as_json: bool) -> None:
     order_id = order_id_from_key(customer, parsed)
     order = service.orders.get(order_id)
     if as_json:
-        stands = {"status": order.status.value, "fingerprint": order.fingerprint} if order else {}
+        details = {"status": order.status.value, "fingerprint": order.fingerprint} if order else {}
         output.as_json(
-            {"customerId": customer, "key": parsed, "orderId": order_id, "stands": order is not None, **stands}
+            {"customerId": customer, "key": parsed, "orderId": order_id, "exists": order is not None, **details}
         )
         return
     if order is None:
-        fields = {"names": order_id, "stands": "no: the key is free"}
+        fields = {"order": order_id, "exists": "no: the key is free"}
     else:
         fields = {
-            "names": order_id,
-            "stands": f"yes: {order.status}, placed {output.moment(order.created_at)}",
-            "asks for": ", ".join(f"{units} x {product_id}" for product_id, units in order.quantities.items()),
+            "order": order_id,
+            "exists": f"yes: {order.status}, placed {output.moment(order.created_at)}",
+            "items": ", ".join(f"{units} x {product_id}" for product_id, units in order.quantities.items()),
             "total": output.money(order.total_amount, order.currency),
             "fingerprint": order.fingerprint,
         }

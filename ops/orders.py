@@ -1,4 +1,4 @@
-"""`orders`: how orders stand, which are stuck, and giving one up."""
+"""`orders`: show orders, find those that are stuck, cancel one."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,18 +22,18 @@ from ops.stuck import stuck_orders, waits_for
 
 @click.group()
 def orders() -> None:
-    """Orders as they stand."""
+    """Orders and their state."""
 
 
 @orders.command()
 @click.argument("order_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_stage
 def show(service: Service, order_id: str, as_json: bool) -> None:
     """Show an order with its history, what it has reserved, and what it waits for."""
     order = service.orders.get(order_id)
     if order is None:
-        raise click.ClickException(_absent(order_id))
+        raise click.ClickException(_not_found(order_id))
     if as_json:
         output.as_json(_document(order))
         return
@@ -58,8 +58,8 @@ def show(service: Service, order_id: str, as_json: bool) -> None:
 
 @orders.command("list")
 @click.argument("customer")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_stage
 def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
     """Show a customer's orders, newest first."""
@@ -87,36 +87,36 @@ def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
 @click.option("--reason", help="Why; kept in the order's history.")
 @on_stage
 def cancel(service: Service, order_id: str, reason: str | None) -> None:
-    """Give an order up, as long as it is not shipped. Its stock is back at once, its money when the refund is through.
+    """Cancel an order that is not shipped yet. Its stock is back at once, its money once the refund is made.
 
     Cancelling it again changes nothing.
     """
     try:
         details("cancel_request", {} if reason is None else {"reason": reason})
     except Invalid as fault:
-        raise click.ClickException(f"The reason is refused: {fault.errors[0].detail}.") from fault
+        raise click.ClickException(f"The reason is invalid: {fault.errors[0].detail}.") from fault
     with audited(service, "orders cancel") as record, finishing():
         outcome = service.operations.cancel(order_id, reason)
         match outcome:
             case NoSuchOrder():
-                raise click.ClickException(_absent(order_id))
+                raise click.ClickException(_not_found(order_id))
             case NotPossible(order):
-                possible = " or ".join(verbs_from(order.status)) or "nothing"
-                raise click.ClickException(f"The order is {order.status}; from there on: {possible}.")
-        record.done.append(order_id)
+                allowed = ", ".join(verbs_from(order.status)) or "none"
+                raise click.ClickException(f"The order is {order.status}; allowed actions: {allowed}.")
+        record.ids.append(order_id)
         if reason:
-            record.told["reason"] = reason
-    output.say(f"The order {order_id} is cancelled; its refund: {outcome.order.refund}.")
+            record.details["reason"] = reason
+    output.say(f"Order {order_id} is cancelled; refund: {outcome.order.refund}.")
 
 
 @orders.command()
 @click.option("--older-than", type=Duration(), default="1h", show_default=True, help="For how long: 30m, 2h, 3d.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_stage
 def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
     """Show the orders with work left to which nothing has happened for a while, oldest first, and what they wait for.
 
-    Each is taken up again by itself, after 1, 2, 4 … minutes, then every six hours.
+    Each is retried automatically, after 1, 2, 4 … minutes, then every six hours.
     """
     now = times.utc_now()
     found = stuck_orders(service.orders, now, older_than)
@@ -125,24 +125,20 @@ def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
         return
     for order in found:
         since = order.updated_at
-        taken_up = (
-            f"{output.counted(order.outbox.retries, 'time')}, again at {output.moment(order.outbox.due_at)}"
-            if order.outbox
-            else ""
-        )
+        retries = f"{order.outbox.retries}, the next at {output.moment(order.outbox.due_at)}" if order.outbox else ""
         output.entry(
             order.order_id,
             {
                 "status": f"{order.status}, since {output.moment(since)}, {output.ago(now - since)} ago",
                 "waits for": waits_for(order) or "",
-                "taken up": taken_up,
+                "retries": retries,
             },
         )
     output.hint(f"{output.counted(len(found), 'order')} stuck for more than {output.ago(older_than)}.")
 
 
-def _absent(order_id: str) -> str:
-    return f"There is no order {order_id[:64]!r}."
+def _not_found(order_id: str) -> str:
+    return f"Order {order_id[:64]!r} does not exist."
 
 
 def _fields(order: Order) -> dict[str, str]:
@@ -166,7 +162,7 @@ def _document(order: Order) -> dict[str, Any]:
         "correlationId": order.correlation_id,
         "reserved": order.reserved,
         "waitsFor": waits_for(order),
-        "takenUp": order.outbox.retries if order.outbox else None,
-        "takenUpNextAt": times.to_text(order.outbox.due_at) if order.outbox else None,
+        "retries": order.outbox.retries if order.outbox else None,
+        "nextRetryAt": times.to_text(order.outbox.due_at) if order.outbox else None,
     }
     return order_document(order) | {name: value for name, value in extra.items() if value is not None}

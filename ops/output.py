@@ -18,7 +18,7 @@ from chalicelib import exact_json
 
 
 def clean(text: str) -> str:
-    """The text with what could steer a terminal made visible: messages and reasons are written by anybody."""
+    """The text with control characters made visible: anybody may have written a message or a reason."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 

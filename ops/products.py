@@ -1,7 +1,7 @@
-"""Products: read from a file with everything that is wrong with it, and put in the Inventory table.
+"""Products: read from a file, with all of its errors, and put in the Inventory table.
 
-Two writes, each right whoever else writes at the time: a product is loaded without touching stock that is there, and
-stock is added to, never set.
+Two writes, both safe beside other writers: loading a product leaves existing stock alone, and stock is added to, never
+set.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_UNITS = 1_000_000_000
+MAX_UNITS = 1_000_000_000
 
 
 class BadCatalogue(Exception):
-    """The file is refused; `errors` has everything that is wrong with it."""
+    """The file is invalid; `errors` has everything that is wrong with it."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("; ".join(errors))
@@ -50,11 +50,11 @@ def read_products(text: str | bytes) -> list[Product]:
     try:
         rows = loads(text)
     except InvalidJson as fault:
-        raise BadCatalogue([f"it is not JSON as it is taken here: {fault}"]) from fault
+        raise BadCatalogue([f"it is not valid JSON: {fault}"]) from fault
     if not isinstance(rows, list) or not rows:
-        raise BadCatalogue(["it must be a JSON list of products, and not an empty one"])
+        raise BadCatalogue(["it must be a JSON list of products, and not empty"])
     errors = [error for number, row in enumerate(rows, 1) for error in _errors(number, row)]
-    errors = errors or list(_twice(rows))
+    errors = errors or list(_duplicates(rows))
     if errors:
         raise BadCatalogue(errors)
     return [
@@ -72,7 +72,7 @@ def read_products(text: str | bytes) -> list[Product]:
 def put(client: "DynamoDBClient", table: str, product: Product) -> bool:
     """Put a product in the catalogue; whether it is new to it. Raises Unavailable, Rejected.
 
-    Stock that is there stays: it is what is left, and orders take of it all the time.
+    Existing stock stays as it is: orders take from it all the time.
     """
     values = {
         ":name": product.name,
@@ -97,7 +97,7 @@ def put(client: "DynamoDBClient", table: str, product: Product) -> bool:
 def restock(client: "DynamoDBClient", table: str, product_id: str, units: int) -> bool:
     """Add units to a product's stock; False: there is no such product, and nothing is written.
 
-    As a transaction, though it is one write alone: botocore gives it a token and keeps that over its retries, so a lost
+    A transaction, though it is a single write: botocore gives it a token and keeps that for its retries, so a lost
     answer never adds twice. Raises Unavailable (then nobody knows whether the units were added), Rejected.
     """
     action: Any = {
@@ -105,7 +105,7 @@ def restock(client: "DynamoDBClient", table: str, product_id: str, units: int) -
             "TableName": table,
             "Key": {"productId": {"S": product_id}},
             "UpdateExpression": "ADD stock :units",
-            # A row without a price is no product: it holds stock that a product given up has got back.
+            # A row without a price is not a product: it has what cancelled orders of a removed product gave back.
             "ConditionExpression": "attribute_exists(price)",
             "ExpressionAttributeValues": to_item({":units": units}),
         }
@@ -128,19 +128,19 @@ def _errors(number: int, row: Any) -> Iterator[str]:
         yield f"row {number}{name}: {f'{where} ' if where else ''}{error.message}"
 
 
-def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _duplicates(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     first: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         before = first.setdefault(row["productId"], number)
         if before != number:
-            yield f"row {number} ({row['productId']}): the product stands in row {before} already"
+            yield f"row {number} ({row['productId']}): the product is already in row {before}"
 
 
 @cache
 def _validator() -> "Validator":
-    """What an order may name and pay is what the catalogue may hold: the definitions are those of the order's lines."""
-    of_order = validator("order_request")
-    schema: Any = of_order.schema
+    """The catalogue may contain what an order may name and pay: the definitions are those of the order's lines."""
+    order_validator = validator("order_request")
+    schema: Any = order_validator.schema
     line = schema["properties"]["items"]["items"]["properties"]
     product = {
         "type": "object",
@@ -150,8 +150,8 @@ def _validator() -> "Validator":
             "productId": line["productId"],
             "name": {**line["productName"], "minLength": 1},
             "price": line["unitPrice"],
-            "stock": {"type": "integer", "minimum": 0, "maximum": MOST_UNITS},
+            "stock": {"type": "integer", "minimum": 0, "maximum": MAX_UNITS},
             "category": line["productName"],
         },
     }
-    return of_order.evolve(schema=product)
+    return order_validator.evolve(schema=product)

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about, and how one is shown."""
+"""Which dead letters a command selects, and how one is shown."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from chalicelib.use_cases.ports import Orders
 from ops import output
 from ops.durations import Duration
 
-MAX_LOOKED_AT = 10_000
-"""Dead letters that a command goes through in search of those that are wanted."""
+MAX_RECEIVED = 10_000
+"""Dead letters that a command receives at most in search of those that are wanted."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A choice of dead letters; what is None or empty does not narrow it."""
+    """A selection of dead letters; a field that is None or empty does not narrow it."""
 
     reason: str | None = None
     order: str | None = None
@@ -31,7 +31,7 @@ class Wanted:
     ids: tuple[str, ...] = ()
 
     def matches(self, letter: DeadLetter, now: datetime) -> bool:
-        """Whether it is among them."""
+        """Whether the dead letter is selected."""
         return (
             (self.reason is None or self.reason.lower() in letter.reason.lower())
             and self.order in (None, letter.order_id)
@@ -40,15 +40,15 @@ class Wanted:
         )
 
     def named_by(self, letter: DeadLetter) -> str | None:
-        """Which of the ids names it: the whole message id or its beginning."""
+        """Which of the ids means it: the whole message id or its beginning."""
         return next((given for given in self.ids if letter.message_id.startswith(given)), None)
 
 
 def options(command: F) -> F:
-    """The options that make a choice, handed to the command as `wanted`."""
+    """The options that select dead letters, passed to the command as `wanted`."""
 
     @functools.wraps(command)
-    def chosen(
+    def with_selection(
         *args: Any,
         reason: str | None,
         order: str | None,
@@ -58,12 +58,14 @@ def options(command: F) -> F:
     ) -> Any:
         return command(*args, wanted=Wanted(reason, order, older_than, ids), **rest)
 
-    chosen = click.option("--older-than", type=Duration(), help="First sent longer ago: 30m, 2h, 3d.")(chosen)
-    chosen = click.option("--order", metavar="ID", help="About this order.")(chosen)
-    return click.option("--reason", metavar="TEXT", help="The reason has this in it.")(chosen)  # type: ignore[return-value]
+    with_selection = click.option("--older-than", type=Duration(), help="First sent longer ago: 30m, 2h, 3d.")(
+        with_selection
+    )
+    with_selection = click.option("--order", metavar="ID", help="About this order.")(with_selection)
+    return click.option("--reason", metavar="TEXT", help="The reason contains this.")(with_selection)  # type: ignore[return-value]
 
 
-def matching(in_flight: InFlight, wanted: Wanted, now: datetime, limit: int = MAX_LOOKED_AT) -> Iterator[DeadLetter]:
+def matching(in_flight: InFlight, wanted: Wanted, now: datetime, limit: int = MAX_RECEIVED) -> Iterator[DeadLetter]:
     """Those among the first `limit` that are wanted; ends as soon as all that are named are found."""
     left = set(wanted.ids)
     for letter in in_flight.letters(limit):
@@ -107,7 +109,7 @@ def _fields(letter: DeadLetter, order: Order | None, now: datetime) -> dict[str,
     named = f"{letter.order_id} ({order.status if order else 'does not exist'})"
     age = output.ago(now - letter.first_sent_at)
     return {
-        "order": named if letter.order_id else "none is named",
+        "order": named if letter.order_id else "unknown",
         "reason": letter.reason,
         "sent": f"{output.moment(letter.first_sent_at)}, {age} ago; {output.counted(letter.receive_count, 'receive')}",
     }

@@ -30,16 +30,16 @@ def config(path: Path = CONFIG) -> Mapping[str, Any]:
     return document
 
 
-def environment_of(stage: str, given: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of a stage; what is given already wins. Raises ClickException for a stage that nobody knows.
+def stage_environment(stage: str, given: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a stage; what is given already wins. Raises ClickException for an unknown stage.
 
-    An environment that says that it is another stage's is refused: else `--stage prod` would work on the tables of dev.
+    The environment of another stage is refused: otherwise `--stage prod` would work on the tables of dev.
     """
     if given.get("STAGE", stage) != stage:
-        raise click.ClickException(f"The environment is that of stage {given['STAGE']!r}, not of {stage!r}.")
+        raise click.ClickException(f"The environment belongs to stage {given['STAGE']!r}, not to {stage!r}.")
     known: Mapping[str, Any] = document.get("stages", {})
     if stage not in known and "STAGE" not in given:
-        raise click.ClickException(f"There is no stage {stage!r} in config.json, only {', '.join(known)}.")
+        raise click.ClickException(f"Stage {stage!r} is not in config.json; its stages: {', '.join(known)}.")
     own = known.get(stage, {}).get("environment_variables", {})
     quiet = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "text"}  # for the person at the keyboard
     return {**document.get("environment_variables", {}), **own, **quiet, **given}
@@ -47,9 +47,9 @@ def environment_of(stage: str, given: Mapping[str, str], document: Mapping[str, 
 
 @contextmanager
 def entered(stage: str) -> Iterator[Service]:
-    """The service of a stage. Its settings are this process's environment within, and no longer. Raises BadSetting."""
+    """The service of a stage. Only inside the block its settings are this process's environment. Raises BadSetting."""
     before = dict(os.environ)
-    settings = environment_of(stage, before, config())
+    settings = stage_environment(stage, before, config())
     try:
         os.environ.update(settings)
         service.reset()
@@ -79,16 +79,16 @@ def _logging_to_stderr(level: str) -> Iterator[None]:
 
 
 def on_stage(command: Callable[Concatenate[Service, P], R]) -> Callable[P, R]:
-    """A command that is handed the service of the stage that `--stage` names."""
+    """A command that receives the service of the stage that `--stage` names."""
 
     @functools.wraps(command)
     def on_its_stage(*args: P.args, **options: P.kwargs) -> R:
-        with entered(stage_of(click.get_current_context())) as its_service:
+        with entered(selected_stage(click.get_current_context())) as its_service:
             return command(its_service, *args, **options)
 
     return on_its_stage
 
 
-def stage_of(context: click.Context) -> str:
+def selected_stage(context: click.Context) -> str:
     """What `--stage` says."""
     return str(context.find_root().params["stage"])

@@ -1,4 +1,4 @@
-"""Orders with work left to which nothing happens."""
+"""Orders with work left to which nothing has happened for a while."""
 
 from datetime import datetime, timedelta
 
@@ -8,17 +8,17 @@ from chalicelib.use_cases.ports import Orders
 
 
 def stuck_orders(orders: Orders, now: datetime, older_than: timedelta) -> list[Order]:
-    """Those that bear a mark, and have had their status for longer than this; longest first. Raises Unavailable.
+    """Those with an outbox entry that have had their status for longer than this; longest first. Raises Unavailable.
 
-    When a mark is due says little: `recover` pushes it on with each attempt. So all marks are read, due or not.
+    When an entry is due says little: `recover` postpones it with each retry. So all entries are read, due or not.
     """
-    marked = (
+    with_work = (
         order
         for order_ids in orders.overdue(now + MAX_BACKOFF + timedelta(hours=1))
         for order in orders.get_all(order_ids)
         if order.outbox is not None
     )
-    waiting = [order for order in marked if now - _since(order) > older_than]
+    waiting = [order for order in with_work if now - _since(order) > older_than]
     return sorted(waiting, key=_since)
 
 

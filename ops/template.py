@@ -10,8 +10,8 @@ import click
 
 TEMPLATE = Path(__file__).resolve().parent.parent / ".chalice" / "resources.json"
 
-UNSAID = object()
-"""What depends on more than a stage's name and the defaults: not compared."""
+UNRESOLVED = object()
+"""A value that depends on more than a stage's name and the defaults. It is not compared."""
 
 
 class Template:
@@ -34,33 +34,33 @@ class Template:
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         """The properties of each resource of a type."""
         found = (resource for resource in self._resources.values() if resource["Type"] == kind)
-        return [{name: self._said(value) for name, value in r.get("Properties", {}).items()} for r in found]
+        return [{name: self._resolve(value) for name, value in r.get("Properties", {}).items()} for r in found]
 
-    def _said(self, value: Any) -> Any:
+    def _resolve(self, value: Any) -> Any:
         match value:
             case {"Ref": str(name)}:
-                return self._values.get(name, UNSAID)
+                return self._values.get(name, UNRESOLVED)
             case {"Fn::Sub": str(text)}:
-                return self._substituted(text)
+                return self._substitute(text)
             case {"Fn::GetAtt": [str(name), "Arn"]}:
                 return self._name_of(name)
             case dict():
-                said = {name: self._said(each) for name, each in value.items()}
-                unsaid = UNSAID in said.values() or any(name.startswith("Fn::") for name in said)
-                return UNSAID if unsaid else said
+                resolved = {name: self._resolve(each) for name, each in value.items()}
+                unresolved = UNRESOLVED in resolved.values() or any(name.startswith("Fn::") for name in resolved)
+                return UNRESOLVED if unresolved else resolved
             case list():
-                all_said = [self._said(each) for each in value]
-                return UNSAID if UNSAID in all_said else all_said
+                all_resolved = [self._resolve(each) for each in value]
+                return UNRESOLVED if UNRESOLVED in all_resolved else all_resolved
         return value
 
-    def _substituted(self, text: str) -> Any:
+    def _substitute(self, text: str) -> Any:
         names = set(re.findall(r"\$\{([^!}]+)\}", text))
         if not names <= self._values.keys():
-            return UNSAID
+            return UNRESOLVED
         return re.sub(r"\$\{([^!}]+)\}", lambda found: str(self._values[found[1]]), text)
 
     def _name_of(self, logical_id: str) -> Any:
-        """The name of a resource, in the place of its ARN: the rest of that is the account's and the region's."""
+        """The name of a resource, in place of its ARN: the rest of an ARN is account and region."""
         properties = self._resources.get(logical_id, {}).get("Properties", {})
         names = [value for name, value in properties.items() if name.endswith("Name")]
-        return self._said(names[0]) if names else UNSAID
+        return self._resolve(names[0]) if names else UNRESOLVED

@@ -17,13 +17,13 @@ from tests.support.stage import Stage
 
 
 class Operator:
-    """Types commands. `calls` sees what they ask of AWS, and can spoil it."""
+    """Runs commands. `calls` sees their calls of AWS, and can make them fail."""
 
     def __init__(self, calls: AwsCalls) -> None:
         self.calls = calls
 
     def __call__(self, *words: str, typed: str | None = None) -> Result:
-        """What comes of a command; `typed` is what is put in."""
+        """The result of a command; `typed` is its input."""
         make = boto3.client
 
         def watched(*args: Any, **options: Any) -> Any:
@@ -36,13 +36,13 @@ class Operator:
             return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
 
     def does(self, *words: str, typed: str | None = None) -> str:
-        """What a command answers that succeeds."""
+        """The output of a command that succeeds."""
         result = self(*words, typed=typed)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def json(self, *words: str) -> Any:
-        """The same as a document; amounts are Decimals."""
+        """The same, parsed; amounts are Decimals."""
         return exact_json.loads(self.does(*words, "--json"))
 
     def refused(self, *words: str, status: int = 1, typed: str | None = None) -> str:
@@ -68,6 +68,6 @@ def operator(shop: Shop, aws_calls: AwsCalls) -> Operator:
 
 
 def audit_of(result: Result) -> list[dict[str, Any]]:
-    """The audit lines among what was told."""
+    """The audit lines on stderr."""
     lines: Sequence[str] = result.stderr.splitlines()
     return [exact_json.loads(line) for line in lines if line.startswith('{"audit"')]

@@ -11,14 +11,14 @@ from botocore.exceptions import ClientError
 
 from ops.findings import Aws
 from ops.functions import functions
-from ops.template import UNSAID, Template
+from ops.template import UNRESOLVED, Template
 from tests.ops.conftest import Operator
 from tests.support.shop import Shop
 
 
 @pytest.fixture(autouse=True)
 def as_it_should_be(shop: Shop) -> None:
-    """The engine at hand leaves out of the template what lets items expire and what restores a table."""
+    """moto ignores the template's time to live and point-in-time recovery."""
     for table in ("ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "PAYMENTS_TABLE"):
         shop.stage.dynamodb.update_continuous_backups(
             TableName=shop.stage[table], PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
@@ -32,7 +32,7 @@ def expire(shop: Shop, table: str, enabled: bool) -> None:
     shop.stage.dynamodb.update_time_to_live(TableName=shop.stage[table], TimeToLiveSpecification=specification)
 
 
-def remarks(operator: Operator, status: int = 1) -> dict[str, list[str]]:
+def differences(operator: Operator, status: int = 1) -> dict[str, list[str]]:
     """What differs, by the names of the resources."""
     result = operator("stage", "check", "test", "--json")
     assert result.exit_code == status, result.output
@@ -40,45 +40,34 @@ def remarks(operator: Operator, status: int = 1) -> dict[str, list[str]]:
 
 
 def test_a_stage_that_is_as_it_should_be(operator: Operator) -> None:
-    assert remarks(operator, 0) == {}
-    told = operator.does("stage", "check", "test")
-    assert told.count("\nok") == 7
-    assert "nobody has subscribed to it" in told
+    assert differences(operator, 0) == {}
+    answer = operator.does("stage", "check", "test")
+    assert answer.count("\nok") == 7
+    assert "nobody has subscribed to it" in answer
 
 
-def test_a_table_that_is_not_there(operator: Operator, shop: Shop) -> None:
-    name = shop.stage["PAYMENTS_TABLE"]
-    shop.stage.dynamodb.delete_table(TableName=name)
-    assert remarks(operator) == {name: ["is not there"]}
-    assert operator.refused("stage", "check", "test") == "1 of 8 differ from what should be."
-
-
-@pytest.mark.parametrize("setting", ["ORDER_QUEUE", "ORDER_DEAD_LETTERS"])
-def test_a_queue_that_is_not_there(operator: Operator, shop: Shop, setting: str) -> None:
-    shop.stage.sqs.delete_queue(QueueUrl=shop.stage.queue_url(setting))
-    assert remarks(operator)[shop.stage[setting]] == ["is not there"]
-
-
-def test_a_topic_and_a_bus_that_are_not_there(operator: Operator, shop: Shop) -> None:
+def test_a_table_queues_a_topic_and_a_bus_that_do_not_exist(operator: Operator, shop: Shop) -> None:
+    shop.stage.dynamodb.delete_table(TableName=shop.stage["PAYMENTS_TABLE"])
+    for setting in ("ORDER_QUEUE", "ORDER_DEAD_LETTERS"):
+        shop.stage.sqs.delete_queue(QueueUrl=shop.stage.queue_url(setting))
     topic = f"arn:aws:sns:us-east-1:123456789012:{shop.stage['ALERTS_TOPIC']}"
     boto3.client("sns").delete_topic(TopicArn=topic)
     bus = shop.stage["EVENT_BUS"]
     shop.stage.events.remove_targets(Rule=f"{bus}-order-events", EventBusName=bus, Ids=["order-events-log"])
     shop.stage.events.delete_rule(Name=f"{bus}-order-events", EventBusName=bus)
     shop.stage.events.delete_event_bus(Name=bus)
-    assert remarks(operator) == {
-        shop.stage["ALERTS_TOPIC"]: ["is not there"],
-        shop.stage["EVENT_BUS"]: ["is not there"],
-    }
+    gone = ("PAYMENTS_TABLE", "ORDER_QUEUE", "ORDER_DEAD_LETTERS", "ALERTS_TOPIC", "EVENT_BUS")
+    assert differences(operator) == {shop.stage[setting]: ["does not exist"] for setting in gone}
+    assert operator.refused("stage", "check", "test") == "Differences in 5 of 8 resources."
 
 
 def test_a_queue_whose_times_were_changed(operator: Operator, shop: Shop) -> None:
     changed: Any = {"VisibilityTimeout": "5", "RedrivePolicy": ""}
     shop.stage.sqs.set_queue_attributes(QueueUrl=shop.stage.queue_url("ORDER_QUEUE"), Attributes=changed)
-    assert remarks(operator)[shop.stage["ORDER_QUEUE"]] == [
+    assert differences(operator)[shop.stage["ORDER_QUEUE"]] == [
         "VisibilityTimeout: 5, should be 60",
-        f"dead letters go: nowhere, should be {shop.stage['ORDER_DEAD_LETTERS']}",
-        "receives before that: null, should be 6",
+        f"dead-letter queue: none, should be {shop.stage['ORDER_DEAD_LETTERS']}",
+        "maximum receives: null, should be 6",
     ]
 
 
@@ -86,27 +75,25 @@ def test_the_receives_are_those_of_the_stages_setting(
     operator: Operator, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_RECEIVES", "3")
-    assert remarks(operator)[shop.stage["ORDER_QUEUE"]] == ["receives before that: 6, should be 3"]
+    assert differences(operator)[shop.stage["ORDER_QUEUE"]] == ["maximum receives: 6, should be 3"]
 
 
 def test_a_table_whose_items_do_not_expire(operator: Operator, shop: Shop) -> None:
     expire(shop, "ORDERS_TABLE", False)
-    assert remarks(operator) == {shop.stage["ORDERS_TABLE"]: ["time to live: off, should be expiresAt"]}
+    assert differences(operator) == {shop.stage["ORDERS_TABLE"]: ["time to live: off, should be expiresAt"]}
 
 
 def test_a_table_of_another_shape(operator: Operator, shop: Shop) -> None:
-    name = shop.stage["ORDERS_TABLE"]
+    name, keys = shop.stage["ORDERS_TABLE"], ("orderId", "createdAt")
+    kinds: Any = ("HASH", "RANGE")
     shop.stage.dynamodb.delete_table(TableName=name)
     shop.stage.dynamodb.create_table(
         TableName=name,
-        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("orderId", "createdAt")],
-        KeySchema=[
-            {"AttributeName": "orderId", "KeyType": "HASH"},
-            {"AttributeName": "createdAt", "KeyType": "RANGE"},
-        ],
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in keys],
+        KeySchema=[{"AttributeName": n, "KeyType": kind} for n, kind in zip(keys, kinds, strict=True)],
         ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 1},
     )
-    found = " / ".join(remarks(operator)[name])
+    found = " / ".join(differences(operator)[name])
     for part in ("key schema", "index CustomerIndex", "index OutboxIndex", "billing mode: PROVISIONED", "time to live"):
         assert part in found
 
@@ -116,14 +103,14 @@ def test_an_emulator_is_not_blamed_for_what_it_cannot_do(
 ) -> None:
     expire(shop, "ORDERS_TABLE", False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:1")
-    assert remarks(operator, 0) == {}
+    assert differences(operator, 0) == {}
     assert "time to live: off" in operator.does("stage", "check", "test")
 
 
-def test_what_may_not_be_seen_is_said_and_is_no_difference(operator: Operator) -> None:
+def test_what_may_not_be_seen_is_a_remark_and_not_a_difference(operator: Operator) -> None:
     operator.calls.refuse("AccessDeniedException", "DescribeTable", times=None)
-    told = operator.does("stage", "check", "test")
-    assert told.count("cannot be seen (DescribeTable: AccessDeniedException)") == 4
+    answer = operator.does("stage", "check", "test")
+    assert answer.count("cannot be seen (DescribeTable: AccessDeniedException)") == 4
 
 
 # --- functions ---
@@ -162,25 +149,25 @@ def a_function(handler: str, timeout: int = 10, **settings: str) -> dict[str, An
     return named | {"Environment": {"Variables": variables}}
 
 
-def differences(lambda_: Deployed) -> dict[str, tuple[str, ...]]:
+def by_function(lambda_: Deployed) -> dict[str, tuple[str, ...]]:
     aws = Aws(None, None, None, None, lambda_, emulated=False)
     return {found.name: found.differences for found in functions(aws, "dev", CONFIG)}
 
 
-def test_functions_are_known_by_handler_and_stage_whatever_their_names() -> None:
+def test_functions_are_recognized_by_handler_and_stage_whatever_their_names() -> None:
     there = Deployed(a_function("app.app"), a_function("app.recover", 50), a_function("app.recover", 3, STAGE="prod"))
-    assert differences(there) == {"api_handler": (), "recover": ()}
+    assert by_function(there) == {"api_handler": (), "recover": ()}
 
 
-def test_a_function_that_differs_or_is_not_there() -> None:
+def test_a_function_that_differs_or_does_not_exist() -> None:
     there = Deployed(a_function("app.app", 30, CURRENCY="EUR"), {"FunctionName": "x", "Handler": "app.recover"})
-    assert differences(there) == {
+    assert by_function(there) == {
         "api_handler": ("Timeout: 30, should be 10", "CURRENCY: 'EUR', should be 'USD'"),
-        "recover": ("is not there",),
+        "recover": ("does not exist",),
     }
 
 
-def test_functions_that_cannot_be_seen_are_no_difference() -> None:
+def test_functions_that_cannot_be_seen_are_not_a_difference() -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "ListFunctions")
     (found,) = functions(Aws(None, None, None, None, Deployed(error=denied), emulated=False), "dev", CONFIG)
     assert (found.differences, "AccessDenied" in found.remarks[0]) == ((), True)
@@ -189,7 +176,7 @@ def test_functions_that_cannot_be_seen_are_no_difference() -> None:
 # --- the template ---
 
 
-def test_what_the_template_leaves_to_other_parameters_is_not_compared() -> None:
+def test_what_depends_on_other_parameters_is_not_compared() -> None:
     document = {
         "Parameters": {"Stage": {}, "Days": {"Default": 3}, "Key": {}},
         "Resources": {
@@ -208,9 +195,9 @@ def test_what_the_template_leaves_to_other_parameters_is_not_compared() -> None:
     assert Template(document, {"Stage": "dev"}).of_type("AWS::SQS::Queue") == [
         {
             "QueueName": "q-dev",
-            "KmsMasterKeyId": UNSAID,
+            "KmsMasterKeyId": UNRESOLVED,
             "RedrivePolicy": {"deadLetterTargetArn": "q-dev", "maxReceiveCount": 6},
             "MessageRetentionPeriod": 3,
-            "Tags": UNSAID,
+            "Tags": UNRESOLVED,
         }
     ]

@@ -23,28 +23,27 @@ def bury(shop: Shop, order_id: str, reason: str = "not known", sent_at: datetime
 
 
 def seen(shop: Shop) -> dict[str, DeadLetter]:
-    """What anybody can see just now, by order id."""
-    with shop.service.dead_letters.receiving(30) as held:
-        return {letter.order_id: letter for letter in held.letters(100)}
+    """What is visible now, by order id."""
+    with shop.service.dead_letters.receiving(30) as in_flight:
+        return {letter.order_id: letter for letter in in_flight.letters(100)}
 
 
 # --- list ---
 
 
-def test_the_list_says_why_when_and_how_the_order_stands(operator: Operator, shop: Shop) -> None:
+def test_the_list_has_reason_time_and_the_status_of_the_order(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
     shop.run_queue()
     bury(shop, "o1", "an order with this id and different contents exists", LONG_AGO)
     shop.produce("poison")
     shop.run_queue()
-    told = operator.does("dead-letters", "list")
-    first, second = told.split(seen(shop)["o1"].message_id)[1].splitlines()[1:3]
-    assert (first, second) == (
+    answer = operator.does("dead-letters", "list")
+    assert answer.split(seen(shop)["o1"].message_id)[1].splitlines()[1:3] == [
         "  order   o1 (CONFIRMED)",
         "  reason  an order with this id and different contents exists",
-    )
-    assert "3 days ago; 6 receives" in told
-    assert "none is named" in told
+    ]
+    assert "3 days ago; 6 receives" in answer
+    assert "order   unknown" in answer
 
 
 def test_the_list_leaves_everything_where_it_was(operator: Operator, shop: Shop) -> None:
@@ -63,7 +62,7 @@ def test_the_list_for_programs(operator: Operator, shop: Shop) -> None:
     assert entry == {"orderId": "o1", "orderStatus": None, "reason": "why", "receives": 6}
 
 
-def test_what_sqs_redrove_is_listed_with_the_reason_that_there_is_none(operator: Operator, shop: Shop) -> None:
+def test_what_sqs_redrove_is_listed_with_an_unknown_reason(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
     for _ in range(7):
         shop.receive()
@@ -88,7 +87,7 @@ def test_the_list_is_filtered(operator: Operator, shop: Shop, options: list[str]
     assert {entry["orderId"] for entry in operator.json("dead-letters", "list", *options)} == found
 
 
-def test_the_list_has_an_end(operator: Operator, shop: Shop) -> None:
+def test_the_list_is_limited(operator: Operator, shop: Shop) -> None:
     for n in range(5):
         bury(shop, f"o{n}")
     result = operator("dead-letters", "list", "--limit", "2")
@@ -97,12 +96,12 @@ def test_the_list_has_an_end(operator: Operator, shop: Shop) -> None:
     assert len(seen(shop)) == 5
 
 
-def test_nobody_writes_on_the_operators_terminal(operator: Operator, shop: Shop) -> None:
+def test_no_message_can_steer_the_operators_terminal(operator: Operator, shop: Shop) -> None:
     shop.produce('\x1b[2J{"orderId": "[red]o1[/red]"}', '{"orderId": "[bold]\\u001b[2J"}')
     shop.run_queue()
-    told = operator.does("dead-letters", "list")
-    assert "\x1b" not in told
-    assert "[bold]?[2J" in told
+    answer = operator.does("dead-letters", "list")
+    assert "\x1b" not in answer
+    assert "[bold]?[2J" in answer
     poison = seen(shop)[""]
     assert "\x1b" not in operator.does("dead-letters", "show", poison.message_id)
 
@@ -113,19 +112,19 @@ def test_nobody_writes_on_the_operators_terminal(operator: Operator, shop: Shop)
 def test_one_is_shown_with_its_body_to_the_last_digit(operator: Operator, shop: Shop) -> None:
     bury(shop, "o1")
     letter = seen(shop)["o1"]
-    told = operator.does("dead-letters", "show", letter.message_id[:8])
-    assert f"{letter.message_id}\n  order   o1" in told
-    assert '  "totalAmount": 29.99' in told
-    assert exact_json.loads(told[told.index("\n{") :]) == exact_json.loads(letter.body)
+    answer = operator.does("dead-letters", "show", letter.message_id[:8])
+    assert f"{letter.message_id}\n  order   o1" in answer
+    assert '  "totalAmount": 29.99' in answer
+    assert exact_json.loads(answer[answer.index("\n{") :]) == exact_json.loads(letter.body)
     assert "o1" in seen(shop)
 
 
-def test_a_body_that_is_no_json_is_shown_as_it_came(operator: Operator, shop: Shop) -> None:
+def test_a_body_that_is_not_json_is_shown_as_it_was_received(operator: Operator, shop: Shop) -> None:
     shop.produce('{"amount": NaN}\nsecond line')
     shop.run_queue()
     result = operator("dead-letters", "show", seen(shop)[""].message_id)
     assert result.stdout.endswith('\n{"amount": NaN}\nsecond line\n')
-    assert "no JSON" in result.stderr
+    assert "not JSON" in result.stderr
 
 
 def test_one_that_is_not_there_is_one_sentence(operator: Operator) -> None:
@@ -135,7 +134,7 @@ def test_one_that_is_not_there_is_one_sentence(operator: Operator) -> None:
 # --- replay ---
 
 
-def test_a_replay_is_a_dry_run_unless_somebody_says_yes(operator: Operator, shop: Shop) -> None:
+def test_a_replay_is_a_dry_run_without_yes(operator: Operator, shop: Shop) -> None:
     bury(shop, "o1")
     result = operator("dead-letters", "replay")
     assert result.exit_code == 0
@@ -157,7 +156,7 @@ def test_what_is_replayed_is_fulfilled(operator: Operator, shop: Shop) -> None:
     assert (shop.statuses(), seen(shop)) == ({"CONFIRMED": 2}, {})
 
 
-def test_the_ones_that_are_named_are_replayed(operator: Operator, shop: Shop) -> None:
+def test_those_that_are_named_are_replayed(operator: Operator, shop: Shop) -> None:
     for n in range(15):
         bury(shop, f"o{n}")
     letters = seen(shop)
@@ -168,7 +167,7 @@ def test_the_ones_that_are_named_are_replayed(operator: Operator, shop: Shop) ->
     assert len(seen(shop)) == 13
 
 
-def test_one_that_is_named_and_not_there_is_told(operator: Operator, shop: Shop) -> None:
+def test_one_that_is_named_and_missing_is_reported(operator: Operator, shop: Shop) -> None:
     bury(shop, "o1")
     message_id = seen(shop)["o1"].message_id
     assert "just now: gone." in operator.refused("dead-letters", "replay", "--yes", message_id, "gone")
@@ -182,14 +181,14 @@ def test_no_more_than_the_limit_are_replayed(operator: Operator, shop: Shop) -> 
     assert (len(seen(shop)), len(shop.messages())) == (3, 2)
 
 
-def test_the_ones_that_a_filter_names_are_replayed(operator: Operator, shop: Shop) -> None:
+def test_those_that_a_filter_selects_are_replayed(operator: Operator, shop: Shop) -> None:
     bury(shop, "o1", "a conflict past the retries")
     bury(shop, "o2")
     operator.does("dead-letters", "replay", "--yes", "--reason", "conflict")
     assert set(seen(shop)) == {"o2"}
 
 
-def test_one_that_the_queue_refuses_stays_and_is_told(operator: Operator, shop: Shop) -> None:
+def test_one_that_the_queue_refuses_stays_and_is_reported(operator: Operator, shop: Shop) -> None:
     bury(shop, "o1")
     bury(shop, "o2")
     operator.calls.refuse("InvalidMessageContents", "SendMessage", when=lambda call: '"o1"' in str(call.params))
@@ -217,7 +216,7 @@ def test_ctrl_c_in_the_middle_of_a_replay_finishes_the_one_in_hand(operator: Ope
     assert set(seen(shop)) == {"o0", "o1", "o2", "o3", "o4"} - sent
 
 
-def test_ctrl_c_in_the_middle_of_a_look_hands_everything_back(operator: Operator, shop: Shop) -> None:
+def test_ctrl_c_in_the_middle_of_a_list_releases_everything(operator: Operator, shop: Shop) -> None:
     for n in range(15):
         bury(shop, f"o{n}")
     operator.calls.meanwhile(ctrl_c, "ReceiveMessage", nth=2)

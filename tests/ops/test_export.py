@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import exact_json
+from ops import output
 from tests.ops.conftest import Operator, audit_of
 from tests.ops.test_dead_letters import bury, seen
 from tests.support.shop import Shop
@@ -26,7 +27,7 @@ def exported(file: Path) -> dict[str, dict[str, str]]:
 
 
 def test_the_export_has_everything(operator: Operator, shop: Shop, tmp_path: Path) -> None:
-    file = tmp_path / "kept.jsonl"
+    file = tmp_path / "export.jsonl"
     assert operator.does("dead-letters", "export", str(file)) == f"3 messages written to {file}.\n"
     lines = exported(file)
     assert {order_id: line["body"] for order_id, line in lines.items()} == {
@@ -37,20 +38,20 @@ def test_the_export_has_everything(operator: Operator, shop: Shop, tmp_path: Pat
 
 
 def test_the_export_of_some(operator: Operator, tmp_path: Path) -> None:
-    file = tmp_path / "kept.jsonl"
+    file = tmp_path / "export.jsonl"
     operator.does("dead-letters", "export", str(file), "--reason", "o2")
     assert set(exported(file)) == {"o2"}
 
 
 def test_no_file_is_overwritten(operator: Operator, tmp_path: Path) -> None:
-    file = tmp_path / "kept.jsonl"
+    file = tmp_path / "export.jsonl"
     file.write_text("precious", "utf-8")
-    assert "is there already" in operator.refused("dead-letters", "export", str(file))
+    assert "already exists" in operator.refused("dead-letters", "export", str(file))
     assert file.read_text("utf-8") == "precious"
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(operator: Operator, tmp_path: Path) -> None:
-    assert "cannot be written" in operator.refused("dead-letters", "export", str(tmp_path / "no" / "kept.jsonl"))
+def test_a_missing_folder_is_one_sentence(operator: Operator, tmp_path: Path) -> None:
+    assert "cannot be written" in operator.refused("dead-letters", "export", str(tmp_path / "no" / "export.jsonl"))
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
@@ -59,44 +60,41 @@ def test_an_export_that_ends_early_leaves_no_file(operator: Operator, tmp_path: 
         operator.calls.meanwhile(lambda: os.kill(os.getpid(), signal.SIGINT), "ReceiveMessage", nth=2)
     else:
         operator.calls.refuse("InternalError", "ReceiveMessage", nth=2, status=500)
-    operator.refused("dead-letters", "export", str(tmp_path / "kept.jsonl"), status=130 if interrupted else 1)
+    operator.refused("dead-letters", "export", str(tmp_path / "export.jsonl"), status=130 if interrupted else 1)
     assert list(tmp_path.iterdir()) == []
 
 
 # --- purge ---
 
 
-def test_a_purge_exports_then_deletes(operator: Operator, shop: Shop, tmp_path: Path) -> None:
-    file = tmp_path / "kept.jsonl"
-    result = operator("dead-letters", "purge", "--to", str(file), typed=f"{QUEUE}\n")
-    assert result.stdout == "3 messages deleted.\n"
-    assert (set(exported(file)), seen(shop)) == ({"o1", "o2", "o3"}, {})
+@pytest.mark.parametrize(("options", "purged"), [((), {"o1", "o2", "o3"}), (("--order", "o2"), {"o2"})])
+def test_a_purge_exports_then_deletes_what_is_selected(
+    operator: Operator, shop: Shop, tmp_path: Path, options: tuple[str, ...], purged: set[str]
+) -> None:
+    file = tmp_path / "export.jsonl"
+    result = operator("dead-letters", "purge", "--to", str(file), *options, typed=f"{QUEUE}\n")
+    assert result.stdout == f"{output.counted(len(purged), 'message')} deleted.\n"
+    assert (set(exported(file)), set(seen(shop))) == (purged, {"o1", "o2", "o3"} - purged)
     (line,) = audit_of(result)
-    assert (line["audit"], line["count"], line["export"]) == ("dead-letters purge", 3, str(file))
+    assert (line["audit"], line["count"], line["export"]) == ("dead-letters purge", len(purged), str(file))
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "yes\n", "orderonce-dev-orders-dead-letters\n"])
-def test_a_purge_wants_the_queues_name(operator: Operator, shop: Shop, tmp_path: Path, typed: str) -> None:
-    file = tmp_path / "kept.jsonl"
-    told = operator.refused("dead-letters", "purge", "--to", str(file), typed=typed)
-    assert told.endswith("That is not its name: nothing was deleted.")
+def test_a_purge_asks_for_the_queues_name(operator: Operator, shop: Shop, tmp_path: Path, typed: str) -> None:
+    file = tmp_path / "export.jsonl"
+    error = operator.refused("dead-letters", "purge", "--to", str(file), typed=typed)
+    assert error.endswith("That is not the queue's name: nothing was deleted.")
     assert (set(seen(shop)), file.exists()) == ({"o1", "o2", "o3"}, False)
-
-
-def test_a_purge_of_some(operator: Operator, shop: Shop, tmp_path: Path) -> None:
-    file = tmp_path / "kept.jsonl"
-    operator.does("dead-letters", "purge", "--to", str(file), "--order", "o2", typed=f"{QUEUE}\n")
-    assert (set(exported(file)), set(seen(shop))) == ({"o2"}, {"o1", "o3"})
 
 
 def test_what_arrives_meanwhile_is_not_deleted(operator: Operator, shop: Shop, tmp_path: Path) -> None:
     operator.calls.meanwhile(lambda: bury(shop, "late"), "DeleteMessageBatch")
-    operator.does("dead-letters", "purge", "--to", str(tmp_path / "kept.jsonl"), typed=f"{QUEUE}\n")
+    operator.does("dead-letters", "purge", "--to", str(tmp_path / "export.jsonl"), typed=f"{QUEUE}\n")
     assert set(seen(shop)) == {"late"}
 
 
 def test_what_cannot_be_exported_is_not_deleted(operator: Operator, shop: Shop, tmp_path: Path) -> None:
-    file = tmp_path / "no" / "kept.jsonl"
+    file = tmp_path / "no" / "export.jsonl"
     operator.refused("dead-letters", "purge", "--to", str(file), typed=f"{QUEUE}\n")
     assert set(seen(shop)) == {"o1", "o2", "o3"}
 
@@ -105,5 +103,5 @@ def test_an_audit_log_that_cannot_be_written_stops_a_purge(
     operator: Operator, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPS_AUDIT_LOG", str(tmp_path))
-    assert "nothing done" in operator.refused("dead-letters", "purge", typed=f"{QUEUE}\n")
+    assert "nothing was done" in operator.refused("dead-letters", "purge", typed=f"{QUEUE}\n")
     assert set(seen(shop)) == {"o1", "o2", "o3"}

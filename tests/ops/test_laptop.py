@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 QUEUE = "orderonce-local-orders"
+Ops = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -28,41 +30,33 @@ def laptop() -> Iterator[Laptop]:
         yield laptop
 
 
+def run(aws: str, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, "-m", "ops", *words], os.environ | {"AWS_ENDPOINT_URL": aws}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
 @pytest.fixture
-def ops(laptop: Laptop) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops", "--stage", "local", *words],
-            cwd=ROOT,
-            env=os.environ | {"AWS_ENDPOINT_URL": laptop.aws},
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    return run
-
-
-Ops = Callable[..., subprocess.CompletedProcess[str]]
+def ops(laptop: Laptop) -> Ops:
+    return partial(run, laptop.aws, "--stage", "local")
 
 
 def does(ops: Ops, *words: str, typed: str = "") -> str:
-    """What a command answers that succeeds."""
+    """The output of a command that succeeds."""
     result = ops(*words, typed=typed)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def until(ready: Callable[[], Any], seconds: float = 20) -> Any:
-    """What it answers, once it is something."""
+    """Its first true result."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := ready():
             return found
         time.sleep(0.2)
-    raise AssertionError("it never came to be")
+    raise AssertionError("it did not happen in time")
 
 
 def placed(laptop: Laptop, key: str) -> str:
@@ -113,10 +107,10 @@ def test_dead_letters_are_listed_shown_replayed_exported_and_purged(sqs: "SQSCli
     assert '"quantity": "many"' in does(ops, "dead-letters", "show", letter["messageId"])
     assert "Nothing was sent" in does(ops, "dead-letters", "replay")
     assert "1 message replayed" in does(ops, "dead-letters", "replay", "--yes", letter["messageId"])
-    # It is as bad as before, so it comes back: with a new id.
+    # It still cannot be handled, so it comes back, with a new id.
     until(lambda: dead(sqs))
-    does(ops, "dead-letters", "export", str(tmp_path / "kept.jsonl"))
-    again = json.loads((tmp_path / "kept.jsonl").read_text("utf-8"))
+    does(ops, "dead-letters", "export", str(tmp_path / "export.jsonl"))
+    again = json.loads((tmp_path / "export.jsonl").read_text("utf-8"))
     assert (again["orderId"], again["messageId"] != letter["messageId"]) == ("ops-2", True)
     purge = ("dead-letters", "purge", "--to", str(tmp_path / "purged.jsonl"))
     assert ops(*purge, typed="no\n").returncode == 1
@@ -125,27 +119,19 @@ def test_dead_letters_are_listed_shown_replayed_exported_and_purged(sqs: "SQSCli
 
 
 def test_the_catalogue_is_loaded_and_restocked(ops: Ops) -> None:
-    told = does(ops, "catalogue", "load", "local/catalogue.json")
-    assert told == "11 products loaded: 0 new, 11 known, whose stock stays.\n"
+    answer = does(ops, "catalogue", "load", "local/catalogue.json")
+    assert answer == "11 products loaded: 0 new, 11 known (their stock is unchanged).\n"
     assert does(ops, "catalogue", "restock", "PROD-002", "+5") == "5 units added to the stock of PROD-002.\n"
     assert ops("catalogue", "restock", "NOPE", "+5").returncode == 1
 
 
 def test_the_stage_is_as_it_should_be(ops: Ops) -> None:
-    told = does(ops, "stage", "check", "local")
-    assert "\x1b" not in told
-    assert "differs" not in told
+    answer = does(ops, "stage", "check", "local")
+    assert "\x1b" not in answer
+    assert "differs" not in answer
 
 
-def test_an_aws_that_is_not_there_is_one_sentence() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "ops", "orders", "stuck"],
-        cwd=ROOT,
-        env=os.environ | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+def test_an_aws_that_is_down_is_one_sentence() -> None:
+    result = run("http://127.0.0.1:1", "orders", "stuck")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "Could not connect" in result.stderr
