@@ -29,6 +29,8 @@ from chalicelib.adapters import clients
 from chalicelib.adapters.dynamodb.items import from_item, to_item
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE, Deadline
+from chalicelib.domain.events import EVENTS
+from chalicelib.domain.order import Status
 from chalicelib.entrypoints.validation import order_request
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
@@ -203,9 +205,17 @@ class Shop(Customer):
         """The events that have arrived through the bus since the last time, in the order in which they did."""
         return bus.published(self.stage)
 
-    def published_of(self, order_id: str) -> list[str]:
-        """The names of the events of one order that have arrived since the last time; those of others are dropped."""
-        return [event["detail-type"] for event in self.published() if event["detail"]["orderId"] == order_id]
+    def published_of(self, order_id: str, *names: str) -> list[str]:
+        """The names of the events of one order that have arrived since the last time; those of others are dropped.
+
+        `names` are those that the test is about; without them, all.
+        """
+        events = [event["detail-type"] for event in self.published() if event["detail"]["orderId"] == order_id]
+        return [name for name in events if not names or name in names]
+
+    def owed(self, order_id: str) -> list[str]:
+        """The names of the events that are owed for the history of an order, oldest first."""
+        return [EVENTS[status] for status in map(Status, self.path(order_id)) if status in EVENTS]
 
     def set_product(self, product: str, **fields: Any) -> None:
         """Change a row of the catalogue, past the code under test; None removes the field."""
