@@ -92,7 +92,7 @@ def exception(event: str, **keys: Any) -> None:
 
 
 def error(event: str, **keys: Any) -> None:
-    """A fault that an operator must mend, without a traceback."""
+    """A fault that an operator must fix, without a traceback."""
     logger().error(event, extra=_present(keys), stacklevel=_CALLER)
 
 
@@ -117,7 +117,7 @@ def correlation_id(header: str | None, otherwise: str | None) -> str:
 def per_invocation(event: Any, get_response: Callable[[Any], Any]) -> Any:
     """Chalice middleware: each invocation, of whatever kind, logs its request id and writes its metrics.
 
-    A missing setting ends the process with one log line: messages stay on their queue, and nobody reads a traceback.
+    A missing setting ends the process with one log line (the API answers 500): messages stay on their queue.
     """
     context = getattr(event, "lambda_context", None) or getattr(event, "context", None)
     with invocation(requestId=getattr(context, "aws_request_id", None)):

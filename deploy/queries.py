@@ -28,7 +28,7 @@ filter message = "order failed"
 _QUARANTINED = """\
 # Messages that became dead letters, and why.
 fields @timestamp, messageId, orderId, reason
-| filter message in ["message quarantined", "dead letter not kept"]
+| filter message in ["message quarantined", "message not quarantined"]
 | sort @timestamp desc
 | limit 200"""
 

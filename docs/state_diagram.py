@@ -1,6 +1,6 @@
-"""Draws the life cycle of an order from the table of transitions: `python -m docs.state_diagram` writes the page anew.
+"""Draws the life cycle of an order from the table of transitions: `python -m docs.state_diagram` writes the page again.
 
-`docs/state_diagram.md` is made by this, never by hand; tests/test_state_diagram.py fails when it is stale.
+`docs/state_diagram.md` is made by this, never by hand; tests/domain/test_state_diagram.py fails when it is stale.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ PAGE = Path(__file__).with_suffix(".md")
 _TEXT = """\
 # The life cycle of an order
 
-Made by `python -m docs.state_diagram` from `TRANSITIONS` in `chalicelib/order.py`; do not edit it here.
+Made by `python -m docs.state_diagram` from `TRANSITIONS` in `chalicelib/domain/order.py`; do not edit it here.
 
 ```mermaid
 {diagram}
@@ -25,7 +25,7 @@ Made by `python -m docs.state_diagram` from `TRANSITIONS` in `chalicelib/order.p
 
 `reserve`, `confirm`, `reject` and `decline` are the consumer's; `cancel`, `ship` and `deliver` are asked for
 through the API. Every arrow is one conditional write, on condition of the status that it starts from: of two at once,
-one wins, and the other goes on from what stands then.
+one wins, and the other goes on from there.
 """
 
 

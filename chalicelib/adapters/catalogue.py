@@ -26,7 +26,7 @@ _REMEMBERED_FOR = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class InventoryCatalogue:
-    """The port `Catalogue` on the Inventory table. Everything raises Unavailable."""
+    """The port `Catalogue` on the Inventory table. Everything raises Unavailable, Rejected."""
 
     client: "DynamoDBClient"
     table: str

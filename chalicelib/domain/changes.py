@@ -82,7 +82,7 @@ class Move:
 class OutboxUpdate:
     """A new outbox entry, or none, on condition that the entry seen is still there.
 
-    `seen` None asks only for the order. `extra_fields` are further fields of the order.
+    `seen` None: the only condition is that the order exists. `extra_fields` are further fields of the order.
     """
 
     order: Order
@@ -124,7 +124,7 @@ def create(order: Order, at: datetime) -> Create:
 
 
 def create_failed(order: Order, at: datetime, failure: str, reason: str) -> Create:
-    """A producer's order that the catalogue refuses, stored where its producer can look it up. No work is left."""
+    """A producer's order that the catalogue refuses, stored where its producer can look it up."""
     failed = order.moved(Status.FAILED, at, reason[:_MAX_REASON_LENGTH])
     return Create(replace(failed, failure_reason=failure))
 
@@ -139,7 +139,7 @@ def reserve(order: Order, at: datetime) -> Move:
 
 
 def reject(order: Order, at: datetime, failure: str, reason: str) -> Move:
-    """There is no stock for a PENDING order: it took nothing and owes nothing, so the entry goes."""
+    """There is no stock for a PENDING order: it took nothing. The message that is being handled owes its event."""
     return _move("reject", order, at, reason, outbox=None, extra_fields={"failure_reason": failure})
 
 
@@ -184,7 +184,7 @@ def deliver(order: Order, at: datetime) -> Move:
 
 
 def with_entry(move: Move) -> Move:
-    """The same move with a new entry: its message is on its last receive, and could not bring what is owed."""
+    """The same move with a new entry: its message is on its last receive, and could not publish what is owed."""
     return replace(move, outbox=_new_entry(move.at))
 
 

@@ -136,7 +136,10 @@ def _key(request: Request, required: bool) -> str | None:
     header = request.headers.get("idempotency-key")
     if header is None:
         if required:
-            title, detail = "The Idempotency-Key is missing", "Send an Idempotency-Key header, fresh for each order."
+            title, detail = (
+                "The Idempotency-Key is missing",
+                "Send an Idempotency-Key header, with a new value for each order.",
+            )
             raise Problem(400, "idempotency-key-missing", title, detail)
         return None
     return _parsed_key(header)
@@ -187,7 +190,7 @@ def _document(request: Request) -> Any:
 
 def _invalid_order(refused: Invalid) -> Problem:
     telemetry.count("OrdersInvalid")
-    detail = "Nothing was stored, and the key is still free. See `errors`."
+    detail = "Nothing was stored, and the request did not use up its key. See `errors`."
     return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": _listed(refused)})
 
 
@@ -214,6 +217,6 @@ def _start(cursor: str) -> tuple[str, str]:
         if times.to_text(times.from_text(created_at)) != created_at or not ORDER_ID.fullmatch(order_id):
             raise ValueError(cursor)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        title, detail = "The cursor is invalid", "Send the `cursor` of the page before as it is, or none."
+        title, detail = "The cursor is invalid", "Send the `cursor` of the previous page unchanged, or omit it."
         raise Problem(400, "invalid-cursor", title, detail) from None
     return created_at, order_id

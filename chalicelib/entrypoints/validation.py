@@ -52,7 +52,7 @@ def details(schema: str, document: Any) -> Mapping[str, Any]:
 
 
 def order_created(document: Any, default_currency: str) -> OrderCreated:
-    """The order that an event speaks of; fields that it does not know are passed over. Raises Invalid."""
+    """The order of an event; fields that it does not know are ignored. Raises Invalid."""
     normalised = _normalised(document)
     of_request = validator("order_request")
     known = _known(cast("Mapping[str, Any]", of_request.schema), normalised)

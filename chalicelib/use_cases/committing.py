@@ -106,7 +106,7 @@ class BatchCommitter:
             telemetry.count("TransactionConflicts")
         step = _sort_out(attempt, outcome)
         if any(len(following.changes) == len(attempt.changes) for following in step.attempts):
-            # Nothing is settled and nothing fits: only time can help.
+            # No change has a result, and none can go ahead: only time can help.
             return self._after_a_pause(attempt, deadline)
         return step
 

@@ -28,8 +28,8 @@ class Completion:
     def complete(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
         """Refund, publish, and only then remove the outbox entry; where one of them fails, an entry stays or is set.
 
-        The entries are written even when there is no time for the rest: it is one short write, and all that is left
-        of an order whose message does not come again.
+        The entries are written even when there is no time for the rest: it is one short write, and without it
+        nobody would retry an order whose message is gone.
         """
         refunds: dict[str, Refund] = {}
         owing = [item for item in items if _owes_refund(item)]

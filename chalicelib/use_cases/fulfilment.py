@@ -27,7 +27,7 @@ from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, 
 T = TypeVar("T")
 
 _ROUNDS = 4
-"""Tries to get an order out of PENDING: one, one after it was created, and others that work on it meanwhile."""
+"""Rounds of reserve: one, one more after a create, the rest for orders that others change meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Fulfilment:
         return [item.outcome or Done() for item in items]
 
     def _create(self, items: list[SagaItem], deadline: Deadline) -> None:
-        """Store the orders of producers. That a create succeeded says nothing of what comes after it."""
+        """Store the orders of producers; an order that exists already is as good."""
         if not all_in_time(items, deadline):
             return
         try:

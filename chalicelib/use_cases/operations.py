@@ -92,5 +92,5 @@ class Operations:
                 case NotFound():
                     order = None
                 case _:
-                    raise Unavailable(f"the order could not be moved: {result}")
+                    raise Unavailable(f"the order could not be changed: {result}")
         return NoSuchOrder()

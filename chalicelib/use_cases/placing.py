@@ -1,4 +1,4 @@
-"""Placing an order: the promise "once" as the client meets it."""
+"""Placing an order: where the promise "once" is kept."""
 
 import uuid
 from collections.abc import Callable
@@ -52,7 +52,7 @@ PlacingResult = Placed | Replayed | KeyReused
 
 @dataclass(frozen=True)
 class Placing:
-    """The use case. `window` is how long an order without a key is the same as its like."""
+    """The use case. `window` is how long equal orders without a key are one order."""
 
     orders: Orders
     claims: Claims
@@ -93,7 +93,7 @@ class Placing:
                 self.queue.try_enqueue(created)
                 return Placed(created)
             case StatusChanged(existing) if existing.request_id == order.request_id:
-                # One's own echo: botocore repeated a write whose answer was lost, and met its own first try.
+                # Our own first try: botocore repeated a write whose answer was lost, and met it.
                 self.queue.try_enqueue(existing)
                 return Placed(existing)
             case StatusChanged(existing):
@@ -116,7 +116,7 @@ class Placing:
     def _replayed_or_refused(
         self, request: OrderRequest, key: str | None, request_fingerprint: str, refused: CatalogueRefusal
     ) -> Replayed:
-        """The catalogue may have moved on since the order was placed: then this is its replay all the same."""
+        """The catalogue may have moved on since the order was placed: then the request is still a replay."""
         if key is not None:
             order_id: str | None = order_id_from_key(request.customer_id, key)
         else:

@@ -32,7 +32,7 @@ class Orders(Protocol):
     """Orders, and the stock that they take. Every method raises Unavailable, Rejected."""
 
     def commit(self, changes: Sequence[Change]) -> Committed | Refused:
-        """Write all of the changes or none. An order is named once; at most MAX_ACTIONS orders and products."""
+        """Write all of the changes or none. An order appears once; at most MAX_ACTIONS orders and products."""
         ...
 
     def get(self, order_id: str) -> Order | None:
@@ -57,7 +57,7 @@ class Orders(Protocol):
 
 
 class Claims(Protocol):
-    """Order ids lent to requests without a key. Both methods raise Unavailable."""
+    """Order ids lent to requests without a key. Both methods raise Unavailable, Rejected."""
 
     def claim_order_id(
         self, claim_id: str, order_id: str, now: datetime, window: timedelta, instead_of: str | None = None
@@ -74,7 +74,7 @@ class Catalogue(Protocol):
     """What can be bought, at what price."""
 
     def price(self, request: OrderRequest) -> Priced | CatalogueRefusal:
-        """The request at the catalogue's prices, or where they disagree. Raises Unavailable."""
+        """The request at the catalogue's prices, or where they disagree. Raises Unavailable, Rejected."""
         ...
 
 
@@ -176,14 +176,14 @@ class Alerts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LastAlert:
-    """What people were last told about the dead letters: how many there were, and when."""
+    """The last notification about the dead letters: how many there were, and when."""
 
     count: int
     at: datetime
 
 
 class AlertMemory(Protocol):
-    """Remembers the last alert. Both methods raise Unavailable."""
+    """Remembers the last alert. Both methods raise Unavailable, Rejected."""
 
     def get(self) -> LastAlert | None:
         """The last alert, if there was one."""

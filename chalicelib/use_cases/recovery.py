@@ -1,4 +1,4 @@
-"""Recovery: an order whose message was never sent, or died, is retried by itself."""
+"""Recovery: an order whose message was never sent, or was lost, is retried by itself."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Recovery:
     def recover(self, deadline: Deadline) -> int:
         """Send a message for each order with an overdue outbox entry; how many were sent. Raises Unavailable, Rejected.
 
-        What there is no time for stays overdue, and is the next run's.
+        What there is no time for stays overdue until the next run.
         """
         sent = 0
         now = self.clock()

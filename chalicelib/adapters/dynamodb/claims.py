@@ -45,7 +45,7 @@ class ClaimTable:
         return order_id
 
     def claimed_order_id(self, claim_id: str, now: datetime) -> str | None:
-        """The order id of a claim, if its window is not over. Raises Unavailable."""
+        """The order id of a claim, if its window is not over. Raises Unavailable, Rejected."""
         key: Any = {"id": {"S": claim_id}}
         with faults():
             answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)

@@ -1,4 +1,4 @@
-"""What people were last told about the dead letters. It is one row of the Idempotency table."""
+"""The last notification about the dead letters. It is one row of the Idempotency table."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,14 @@ class LastAlertRow:
     table: str
 
     def get(self) -> LastAlert | None:
-        """The last alert, if there was one. Raises Unavailable."""
+        """The last alert, if there was one. Raises Unavailable, Rejected."""
         with faults():
             answer = self.client.get_item(TableName=self.table, Key=_KEY, ConsistentRead=True)
         values = from_item(answer.get("Item", {}))
         return LastAlert(int(values["count"]), times.from_text(values["at"])) if values else None
 
     def set(self, alert: LastAlert) -> None:
-        """Remember an alert. Raises Unavailable."""
+        """Remember an alert. Raises Unavailable, Rejected."""
         item = _KEY | to_item({"count": alert.count, "at": times.to_text(alert.at)})
         with faults():
             self.client.put_item(TableName=self.table, Item=item)

@@ -80,7 +80,7 @@ class Repository:
         return Committed(tuple(change.after for change in changes))
 
     def get(self, order_id: str) -> Order | None:
-        """The order as it is now (consistent read); None also for what cannot be an order id. Raises Unavailable."""
+        """The order as it is now (consistent read); None also for what cannot be an order id. Raises Unavailable, Rejected."""
         if not ORDER_ID.fullmatch(order_id):
             return None
         key: Any = {"orderId": {"S": order_id}}
@@ -89,14 +89,14 @@ class Repository:
             return order_from_item(answer["Item"]) if "Item" in answer else None
 
     def get_all(self, order_ids: Sequence[str]) -> list[Order]:
-        """Those of at most 100 orders that exist and can be read, in the order of the ids. Raises Unavailable."""
+        """Those of at most 100 orders that exist and can be read, in their order. Raises Unavailable, Rejected."""
         wanted = {"Keys": [{"orderId": {"S": order_id}} for order_id in order_ids]}
         orders = map(_readable, batch_get(self.client, self.table, wanted))
         found = {order.order_id: order for order in orders if order}
         return [found[order_id] for order_id in order_ids if order_id in found]
 
     def list_by_customer(self, customer_id: str, limit: int, start: tuple[str, str] | None = None) -> Page:
-        """A page of a customer's orders, newest first, from `start` on. Raises Unavailable."""
+        """A page of a customer's orders, newest first, from `start` on. Raises Unavailable, Rejected."""
         if not 1 <= len(customer_id) <= _MAX_CUSTOMER_ID_LENGTH:
             return Page((), None)
         query: dict[str, Any] = {"ExpressionAttributeValues": to_item({":customer": customer_id}), "Limit": limit}
@@ -116,13 +116,16 @@ class Repository:
         return Page(tuple(self.get_all([item["orderId"]["S"] for item in answer["Items"]])), next_start)
 
     def overdue(self, now: datetime) -> Iterator[list[str]]:
-        """The ids of the orders whose entry is due, up to 100 at a time; eventually consistent. Raises Unavailable."""
+        """The ids of the orders whose entry is due, up to 100 at a time; eventually consistent.
+
+        Raises Unavailable, Rejected.
+        """
         for shard in (*range(SHARDS), *range(LATE_SHARD, LATE_SHARD + SHARDS)):
             for page in self._outbox(shard, " AND outboxDueAt <= :now", {":now": times.to_text(now)}):
                 yield [item["orderId"]["S"] for item in page["Items"]]
 
     def count_late(self) -> int:
-        """How many orders have been overdue for more than an hour. Raises Unavailable."""
+        """How many orders have been overdue for more than an hour. Raises Unavailable, Rejected."""
         late = range(LATE_SHARD, LATE_SHARD + SHARDS)
         return sum(page["Count"] for shard in late for page in self._outbox(shard, "", {}))
 
