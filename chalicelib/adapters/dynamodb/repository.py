@@ -80,7 +80,10 @@ class Repository:
         return Committed(tuple(change.after for change in changes))
 
     def get(self, order_id: str) -> Order | None:
-        """The order as it is now (consistent read); None also for what cannot be an order id. Raises Unavailable, Rejected."""
+        """The order as it is now (consistent read); None also for what cannot be an order id.
+
+        Raises Unavailable, Rejected.
+        """
         if not ORDER_ID.fullmatch(order_id):
             return None
         key: Any = {"orderId": {"S": order_id}}
