@@ -1,6 +1,6 @@
 """The laptop stack: `python -m local` runs the whole service on one machine. Never deployed.
 
-An embedded AWS holds the tables and queues of the template, Chalice's local server serves the API,
-and two mappings do what Lambda's event sources do: one hands the queue to its consumer, the other
-fires the schedules. Everything lives in memory and ends with the process.
+An embedded AWS has the tables and queues of the template, Chalice's local server serves the API, an event source
+mapping passes the queue's messages to the consumer, and schedules fire as EventBridge's do. Everything is in memory and
+ends with the process.
 """

@@ -27,17 +27,16 @@ log = logging.getLogger(__name__)
 class EmbeddedAws:
     """DynamoDB, SQS, EventBridge, CloudFormation and the rest, empty at each start.
 
-    A context manager: entering starts the server on a socket that listens already, leaving ends it,
-    without waiting for a long poll that is under way. One at a time in a process, because moto's
-    state belongs to the process.
+    A context manager: entering starts the server on a socket that listens already, leaving ends it without waiting for
+    a long poll under way. One at a time in a process, because moto's state belongs to the process.
     """
 
     def __init__(self, listener: socket.socket) -> None:
         self._guards = Guards()
         self._ending = ExitStack()
         port: int = listener.getsockname()[1]
-        application = _TakingTurns(self._guards)
-        # The server works on a duplicate of the descriptor; the caller goes on owning its socket.
+        application = _OneRequestAtATime(self._guards)
+        # The server works on a duplicate of the descriptor; the caller still owns its socket.
         self._server = _Server(LOOPBACK, port, application, _Handler, fd=listener.fileno())
         self.url = f"http://{LOOPBACK}:{port}"
 
@@ -55,11 +54,11 @@ class EmbeddedAws:
         self._ending.close()
 
     def end_long_polls(self) -> None:
-        """Answer every waiting ReceiveMessage now, with nothing, and let none wait from now on."""
+        """Answer every waiting ReceiveMessage now, without messages; later ones do not wait."""
         self._guards.closing.set()
 
 
-class _TakingTurns(DomainDispatcherApplication):
+class _OneRequestAtATime(DomainDispatcherApplication):
     def __init__(self, guards: Guards) -> None:
         super().__init__(create_backend_app)
         self._guards = guards
@@ -76,7 +75,7 @@ class _TakingTurns(DomainDispatcherApplication):
 
 
 def _failure(reason: str, as_json: bool) -> Response:
-    """A fault inside moto as AWS spells one, so that whoever called is told what it was.
+    """A fault inside moto in AWS's own format, so that the caller sees the reason.
 
     Services that name their action in X-Amz-Target speak JSON, the older ones XML.
     """
@@ -89,14 +88,14 @@ def _failure(reason: str, as_json: bool) -> Response:
 
 class _Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Else a client on a kept connection waits about 40 ms for each answer (Nagle's algorithm).
+    # Otherwise a client on a kept-alive connection waits about 40 ms for each answer (Nagle's algorithm).
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the calls of AWS are not the events that a person follows here."""
+        """Log nothing: the calls of AWS are not what a person follows here."""
 
 
 class _Server(ThreadedWSGIServer):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        """Werkzeug's lines are for who debugs the stack, not for who runs it."""
+        """Werkzeug's lines are for people who debug the stack, not for those who run it."""
         log.debug(message, *args)

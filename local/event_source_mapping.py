@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONG_POLL = 10
+LONG_POLL_SECONDS = 10
 POLLERS = 2
 
 
 class EventSourceMapping:
-    """Hands a queue's messages to its consumer, batch by batch, on a few threads.
+    """Passes a queue's messages to its consumer, batch by batch, on a few threads.
 
-    A batch is deleted only when the consumer returned; what it names in `batchItemFailures` stays.
-    When it raises, nothing is deleted: the messages come back when their visibility timeout ends,
-    and the queue's redrive policy counts how often.
+    A batch is deleted only after the consumer returned; what it names in `batchItemFailures` stays. If it raises,
+    nothing is deleted: the messages are visible again when their visibility timeout ends, and the queue's redrive
+    policy counts how often.
     """
 
     def __init__(self, app: Chalice, config: Config, source: SQSEventConfig, pollers: int = POLLERS) -> None:
-        # The answer to a long poll may take as long as the poll. No retries: the loop is the retry.
+        # A long poll may take its full time to answer. No retries: the loop retries.
         self._sqs = boto3.client(
             "sqs",
-            config=ClientConfig(read_timeout=LONG_POLL + 10, retries={"total_max_attempts": 1}),
+            config=ClientConfig(read_timeout=LONG_POLL_SECONDS + 10, retries={"total_max_attempts": 1}),
         )
         self._app_name = app.app_name
-        self._function = Function.of(app, config, source.name)
+        self._function = Function.from_app(app, config, source.name)
         self._batch_size = source.batch_size
         name = source.queue or str(source.queue_arn).rsplit(":", 1)[-1]
         self.queue_url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -52,34 +52,34 @@ class EventSourceMapping:
         ]
 
     def start(self) -> None:
-        """Begin to poll."""
+        """Start polling."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Take no further batch. A long poll under way goes on until it is answered."""
+        """Receive no further batch. A long poll under way continues until it is answered."""
         self._stop.set()
 
     def join(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds a thread for the batch in hand. False: one is still busy."""
+        """Wait up to `timeout` seconds for each thread's current batch. False: one is still busy."""
         for thread in self._threads:
             thread.join(timeout)
         return not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Give back its connections, once it is stopped."""
+        """Close its connections, once it is stopped."""
         self._sqs.close()
 
     def _poll(self) -> None:
         while not self._stop.is_set():
             try:
-                self.once(LONG_POLL)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the queue must go on being read
+                self.once(LONG_POLL_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever it is, polling must go on
                 if not self._stop.wait(self._pause):
                     log.warning("cannot poll %s, trying again: %s", self.queue_url, error)
 
     def once(self, wait_seconds: int) -> int:
-        """Receive one batch, waiting up to `wait_seconds` for it, and see it through; its size."""
+        """Receive one batch, waiting up to `wait_seconds` for it, and process it; its size."""
         messages = self._sqs.receive_message(
             QueueUrl=self.queue_url,
             MaxNumberOfMessages=min(self._batch_size, 10),
@@ -88,16 +88,16 @@ class EventSourceMapping:
             MessageAttributeNames=["All"],
         ).get("Messages", [])
         if messages:
-            self._delete(self._consumed(messages))
+            self._delete(self._consume(messages))
         return len(messages)
 
-    def _consumed(self, messages: list[MessageTypeDef]) -> list[MessageTypeDef]:
+    def _consume(self, messages: list[MessageTypeDef]) -> list[MessageTypeDef]:
         event = {"Records": [self._record(message) for message in messages]}
         try:
             result = self._function.invoke(event, self._app_name)
         except Exception as error:
             log.warning(
-                "%s raised %s (%s): its messages come back unless it deleted them: %s",
+                "%s raised %s (%s): messages that it did not delete will be retried: %s",
                 self._function.name, type(error).__name__, error,
                 ", ".join(message["MessageId"] for message in messages),
             )  # fmt: skip
@@ -117,7 +117,7 @@ class EventSourceMapping:
             log.warning("message %s was not deleted: %s", message_id, failed.get("Message"))
 
     def _record(self, message: MessageTypeDef) -> dict[str, Any]:
-        """The message as Lambda's SQS event spells it."""
+        """The message as in Lambda's SQS event."""
         attributes = message.get("MessageAttributes", {})
         return {
             "messageId": message["MessageId"],
@@ -133,22 +133,22 @@ class EventSourceMapping:
 
 
 def _attribute(value: MessageAttributeValueOutputTypeDef) -> dict[str, Any]:
-    shaped: dict[str, Any] = {
+    result: dict[str, Any] = {
         "stringListValues": [],
         "binaryListValues": [],
         "dataType": value["DataType"],
     }
     if "StringValue" in value:
-        shaped["stringValue"] = value["StringValue"]
+        result["stringValue"] = value["StringValue"]
     if "BinaryValue" in value:
-        shaped["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode("ascii")
-    return shaped
+        result["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode("ascii")
+    return result
 
 
 def _succeeded(messages: list[MessageTypeDef], result: Any) -> list[MessageTypeDef]:
-    """The messages that a normal return leaves to be deleted.
+    """The messages to delete after a normal return.
 
-    A failure that names no message of the batch fails the whole batch, as it does with Lambda.
+    A failure that does not name a message of the batch fails the whole batch, as on Lambda.
     """
     failures = result.get("batchItemFailures") if isinstance(result, dict) else None
     failed = {failure.get("itemIdentifier") for failure in failures or []}

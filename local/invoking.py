@@ -22,7 +22,7 @@ class FunctionTimeoutError(Exception):
 
 @dataclass
 class LambdaContext:
-    """What Lambda hands to a handler beside the event."""
+    """What Lambda passes to a handler with the event."""
 
     function_name: str
     memory_limit_in_mb: int
@@ -44,7 +44,7 @@ class LambdaContext:
 
 @dataclass(frozen=True)
 class Function:
-    """One Lambda function of the app, by the name that it is registered under."""
+    """One Lambda function of the app, by its registered name."""
 
     name: str
     handler: Callable[[dict[str, Any], Any], Any]
@@ -52,7 +52,7 @@ class Function:
     timeout_seconds: int
 
     @classmethod
-    def of(cls, app: Chalice, config: Config, name: str) -> "Function":
+    def from_app(cls, app: Chalice, config: Config, name: str) -> "Function":
         """The handler that the app registered, with memory and timeout from config.json."""
         scoped = config.scope(STAGE, name)
         return cls(name, app.handler_map[name], scoped.lambda_memory_size or 128, scoped.lambda_timeout or 60)
@@ -60,7 +60,7 @@ class Function:
     def invoke(self, event: dict[str, Any], app_name: str) -> Any:
         """The handler's return value.
 
-        Raises what the handler raises, and FunctionTimeoutError when it returned too late to have counted.
+        Raises what the handler raises, and FunctionTimeoutError if it returned after its timeout.
         """
         full_name = f"{app_name}-{STAGE}-{self.name}"
         context = LambdaContext(
@@ -76,5 +76,5 @@ class Function:
 
 
 def region() -> str:
-    """The region of the embedded AWS, as the stage has it."""
+    """The region of the embedded AWS, from the stage's settings."""
     return os.environ.get("AWS_DEFAULT_REGION", "us-east-1")

@@ -1,4 +1,4 @@
-"""How the laptop stack's own lines look: beside the app's and like them."""
+"""The laptop stack's own log lines, in the format of the app's."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ class _Json(logging.Formatter):
 
 
 def configure() -> None:
-    """Send the lines of `local` to stderr, as LOG_LEVEL and LOG_FORMAT (text or json) have it."""
+    """Send the log lines of `local` to stderr, by LOG_LEVEL and LOG_FORMAT (text or json)."""
     text = logging.Formatter("%(asctime)s,%(msecs)03d %(levelname)-7s %(message)s", "%H:%M:%S")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if os.environ.get("LOG_FORMAT") == "json" else text)

@@ -1,8 +1,8 @@
 """What moto needs to stand in for AWS under threads. All of it is undone when the stack ends.
 
-Measured on moto 5.2.5: its DynamoDB is not isolated (sixteen threads oversell one stock), it copies
-the whole table for each action of a transaction, its SQS loses a message that is sent while another
-one is deleted, and a long poll cannot be cut short.
+Measured on moto 5.2.5: its DynamoDB is not isolated (sixteen threads oversell one stock), it copies the whole table for
+each action of a transaction, its SQS loses a message that is sent while another one is deleted, and a long poll cannot
+be cut short.
 """
 
 import copy
@@ -18,8 +18,8 @@ from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import SQSBackend
 
-POLL_SLICE = 0.2
-"""Seconds between two looks of a long poll. A message that is sent wakes it at once all the same."""
+POLL_SLICE_SECONDS = 0.2
+"""How often a long poll checks whether to end. A message that is sent ends the wait at once."""
 
 
 class Guards:
@@ -33,8 +33,8 @@ class Guards:
     def turn(self, target: str) -> AbstractContextManager[Any]:
         """The turn that a request with this X-Amz-Target waits for.
 
-        One lock a service, not one for all, and none around ReceiveMessage: that one takes turns by
-        itself, between its waits. Else a long poll of ten seconds would block every write.
+        One lock for each service, and none around ReceiveMessage: that one takes turns by itself, between its waits.
+        Otherwise a long poll of ten seconds would block every write.
         """
         if target.startswith("DynamoDB"):
             return self._dynamodb
@@ -53,7 +53,7 @@ class Guards:
         ):
             yield
 
-    def _receive(self, receive_at_once: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    def _receive(self, receive_now: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         def receive_message(
             backend: SQSBackend, queue_name: str, count: int, wait_seconds_timeout: int,
             visibility_timeout: int, message_attribute_names: list[str] | None = None,
@@ -61,22 +61,20 @@ class Guards:
             until = time.monotonic() + wait_seconds_timeout
             while True:
                 with self._sqs:
-                    received = receive_at_once(
-                        backend, queue_name, count, 0, visibility_timeout, message_attribute_names
-                    )
+                    received = receive_now(backend, queue_name, count, 0, visibility_timeout, message_attribute_names)
                 left = until - time.monotonic()
                 if received or left <= 0 or self.closing.is_set():
                     return received
                 wait_for_messages: Callable[[float], None]
                 wait_for_messages = backend.get_queue(queue_name).wait_for_messages  # type: ignore[assignment]
-                wait_for_messages(min(left, POLL_SLICE))
+                wait_for_messages(min(left, POLL_SLICE_SECONDS))
 
         return receive_message
 
 
 def _transact(transact: Callable[..., None]) -> Callable[..., None]:
     def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        """All or nothing, at the cost of the rows that are named and not of the table."""
+        """All or nothing, at the cost of the named rows and not of the table."""
         with _copied_by_row(backend, transact_items):
             transact(backend, transact_items)
 
@@ -85,10 +83,10 @@ def _transact(transact: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _copied_by_row(backend: DynamoDBBackend, actions: list[dict[str, Any]]) -> Iterator[None]:
-    """Within, a table's copy is the table itself; on a refusal the named rows are put back.
+    """Inside the block a table's copy is the table itself; after a refusal the named rows are restored.
 
-    Moto's own rollback, which puts the copy in the table's place, thereby does nothing. Only safe
-    because all requests to DynamoDB take turns.
+    Moto's own rollback, which replaces the table by the copy, then does nothing. Only safe because all requests to
+    DynamoDB take turns.
     """
     rows = [row for action in actions for row in _rows_of(backend, action)]
     tables = {table.name: table for table, _, _ in rows}.values()
@@ -98,7 +96,7 @@ def _copied_by_row(backend: DynamoDBBackend, actions: list[dict[str, Any]]) -> I
         yield
     except BaseException:
         for table, key, before in rows:
-            _put_back(table, key, before)
+            _restore(table, key, before)
         raise
     finally:
         for table in tables:
@@ -109,11 +107,11 @@ Key = tuple[DynamoType, DynamoType | None]
 
 
 def _rows_of(backend: DynamoDBBackend, action: dict[str, Any]) -> Iterator[tuple[Table, Key, Item | None]]:
-    """The row that an action names, as it is now; none where moto is about to refuse the action."""
+    """The row that an action names, as it is now; nothing if moto will refuse the action."""
     details: dict[str, Any] = next(iter(action.values()), {})
     table = backend.tables.get(details.get("TableName", ""))
     key = details.get("Key") or details.get("Item") or {}
-    # A stream is written along with the rows: such a table is left to moto's own copy.
+    # A stream is written with the rows: such a table keeps moto's own copy.
     if table is None or table.stream_shard is not None:
         return
     if not all(name in key for name in table.table_key_attrs):
@@ -123,7 +121,7 @@ def _rows_of(backend: DynamoDBBackend, action: dict[str, Any]) -> Iterator[tuple
     yield table, (hash_key, range_key), copy.deepcopy(table.get_item(hash_key, range_key))
 
 
-def _put_back(table: Table, key: Key, before: Item | None) -> None:
+def _restore(table: Table, key: Key, before: Item | None) -> None:
     hash_key, range_key = key
     if before is None:
         table.delete_item(hash_key, range_key)

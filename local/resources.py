@@ -1,4 +1,4 @@
-"""From the template to tables and queues, and from the sample catalogue to products on sale."""
+"""Creates the tables and queues of the template, and loads the sample catalogue."""
 
 import json
 from decimal import Decimal
@@ -16,16 +16,16 @@ from local.settings import ROOT, STAGE, read_json
 TEMPLATE = ROOT / ".chalice" / "resources.json"
 CATALOGUE = ROOT / "local" / "catalogue.json"
 STACK_NAME = f"orderonce-{STAGE}"
-_BATCH = 25  # BatchWriteItem takes no more
+_BATCH_SIZE = 25  # the maximum of BatchWriteItem
 
 
 def create_resources(template: Path = TEMPLATE) -> dict[str, str]:
     """Create all that the template describes, wait for it, and return the template's outputs.
 
-    Raises StartError with the reason when the template is broken.
+    Raises StartError with the reason if the template is broken.
     """
     body = json.dumps(read_json(template))
-    # A broken template is as broken the second time: no retries.
+    # No retries: a broken template stays broken.
     formation = boto3.client("cloudformation", config=Config(retries={"total_max_attempts": 1}))
     try:
         formation.create_stack(
@@ -50,13 +50,13 @@ def read_catalogue(path: Path = CATALOGUE) -> list[dict[str, Any]]:
 
 
 def load_catalogue(table: str, products: list[dict[str, Any]]) -> None:
-    """Put each product in the Inventory table, under the field names of the catalogue's file."""
+    """Put each product in the Inventory table, with the field names of the catalogue's file."""
     dynamodb = boto3.client("dynamodb")
     serialize = TypeSerializer().serialize
     puts = [
         {"PutRequest": {"Item": {name: serialize(value) for name, value in product.items()}}} for product in products
     ]
-    for start in range(0, len(puts), _BATCH):
-        unwritten: dict[str, Any] = {table: puts[start : start + _BATCH]}
+    for start in range(0, len(puts), _BATCH_SIZE):
+        unwritten: dict[str, Any] = {table: puts[start : start + _BATCH_SIZE]}
         while unwritten:
             unwritten = dynamodb.batch_write_item(RequestItems=unwritten)["UnprocessedItems"]

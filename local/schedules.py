@@ -21,7 +21,7 @@ _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 def rate_seconds(expression: str | ScheduleExpression) -> float | None:
-    """The period of a rate in seconds; None for what is no rate (a cron expression)."""
+    """The period of a rate in seconds; None for anything else (a cron expression)."""
     text = expression if isinstance(expression, str) else expression.to_string()
     match = _RATE.fullmatch(text)
     return int(match[1]) * _SECONDS[match[2]] if match else None
@@ -30,8 +30,8 @@ def rate_seconds(expression: str | ScheduleExpression) -> float | None:
 class Schedule:
     """Fires one function at its rate, the first time one period after the start.
 
-    One that raises is logged and fires again when its time comes. One that takes longer than its
-    period never runs beside itself: it starts again at once, and what it missed besides is skipped.
+    A run that raises is logged, and the next one fires on time. Runs never overlap: after one that took longer than the
+    period the next starts at once, and the others that were missed are skipped.
     """
 
     def __init__(self, app: Chalice, function: Function, period: float) -> None:
@@ -43,11 +43,11 @@ class Schedule:
         self._thread = threading.Thread(target=self._run, name=function.name, daemon=True)
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start the first period."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Fire no more. What runs goes on to its end."""
+        """Fire no more. A run under way continues to its end."""
         self._stop.set()
 
     def join(self, timeout: float) -> bool:
@@ -70,7 +70,7 @@ class Schedule:
             log.debug("raised by %s", self._function.name, exc_info=True)
 
     def _event(self) -> dict[str, Any]:
-        """The event as EventBridge's schedules spell it."""
+        """The event as in EventBridge's schedules."""
         rule = f"{self._app_name}-{STAGE}-{self._function.name}"
         return {
             "version": "0",
@@ -85,15 +85,15 @@ class Schedule:
         }
 
 
-def schedules_of(app: Chalice, config: Config) -> list[Schedule]:
-    """One for each function that the app registered with a rate; a cron one is named and left."""
-    schedules = []
+def schedules(app: Chalice, config: Config) -> list[Schedule]:
+    """One schedule for each function that the app registered with a rate; a cron expression is logged and skipped."""
+    found = []
     for source in app.event_sources:
         if not isinstance(source, ScheduledEventConfig):
             continue
         period = rate_seconds(source.schedule_expression)
         if period is None:
-            log.warning("%s is not fired here: only rates are", source.name)
+            log.warning("%s is not fired here: only rates are supported", source.name)
             continue
-        schedules.append(Schedule(app, Function.of(app, config, source.name), period))
-    return schedules
+        found.append(Schedule(app, Function.from_app(app, config, source.name), period))
+    return found

@@ -24,30 +24,30 @@ from local.faults import StartError
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 10 * 1024 * 1024
-"""API Gateway takes no larger body."""
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""The maximum of API Gateway."""
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
-    """A listening socket. Raises StartError naming the setting that would choose another."""
+    """A listening socket. Raises StartError naming the setting that chooses another port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        # Python goes on to repeat the address; it stands in the sentence already.
+        # Python's text repeats the address, which the sentence has already.
         reason = (error.strerror or str(error)).partition(" (while")[0].lower()
         raise StartError(f"Cannot listen on {host}:{port} ({reason}): set {setting} to use another port.") from error
 
 
 class ApiServer:
-    """Serves the app on a socket that listens already. A context manager: in it, it serves."""
+    """Serves the app on a socket that listens already, for as long as the context lasts."""
 
     def __init__(self, app: Chalice, config: Config, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         self._server = create_local_server(app, config, "127.0.0.1", 0).server
         _adopt(self._server, listener)
         self._server.RequestHandlerClass = functools.partial(ProblemHandler, app_object=app, config=config)
-        # Chalice's own prints where it serves and looks twice a second whether to stop.
+        # Chalice's own loop prints its address, and checks only twice a second whether to stop.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="api", daemon=True)
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self.url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
@@ -62,7 +62,7 @@ class ApiServer:
 
 
 def _adopt(server: ThreadedHTTPServer, listener: socket.socket) -> None:
-    """Let the server accept on `listener`, which was bound before anything else was begun."""
+    """Let the server accept on `listener`, which was bound before anything else was started."""
     server.socket.close()
     server.socket = listener
     server.server_address = listener.getsockname()[:2]
@@ -70,7 +70,7 @@ def _adopt(server: ThreadedHTTPServer, listener: socket.socket) -> None:
 
 
 def _handle_error(request: Any, client_address: Any) -> None:
-    """A client that went away is no event; anything else is told in a line, not a traceback."""
+    """A client that went away is not logged; anything else is one line, not a traceback."""
     error = sys.exception()
     if not isinstance(error, ConnectionError):
         log.warning("a request failed: %s: %s", type(error).__name__, error)
@@ -78,13 +78,13 @@ def _handle_error(request: Any, client_address: Any) -> None:
 
 
 class ProblemHandler(ChaliceRequestHandler):
-    """Chalice's handler, made to answer as API Gateway in front of this app does.
+    """Chalice's handler, which answers as API Gateway in front of this app does.
 
-    What Chalice refuses before the app sees it (an unknown route, an authorizer's no) and what
-    Python's HTTP server refuses (a malformed request) becomes a problem like every other error.
+    What Chalice refuses before the app sees it (an unknown route, an authorizer's refusal) and what Python's HTTP
+    server refuses (a malformed request) becomes a problem like every other error.
     """
 
-    # Else a client on a kept connection waits about 40 ms for each answer (Nagle's algorithm).
+    # Otherwise a client on a kept-alive connection waits about 40 ms for each answer (Nagle's algorithm).
     disable_nagle_algorithm = True
 
     def _generic_handle(self) -> None:
@@ -94,8 +94,8 @@ class ProblemHandler(ChaliceRequestHandler):
             self.send_error(411, explain="Send the body with a Content-Length.")
         elif not (length.isascii() and length.isdigit()):
             self.send_error(400, explain="Content-Length is not a number.")
-        elif len(length) > 9 or int(length) > MOST_BYTES:
-            self.send_error(413, explain=f"The body may have at most {MOST_BYTES} bytes.")
+        elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            self.send_error(413, explain=f"The body may have at most {MAX_BODY_BYTES} bytes.")
         else:
             super()._generic_handle()
 
@@ -103,15 +103,15 @@ class ProblemHandler(ChaliceRequestHandler):
 
     def _send_error_response(self, error: LocalGatewayException) -> None:
         status, detail = error.CODE, "The authorizer of this route refused the request."
-        # Chalice says 403 to an unknown route, for API Gateway does. A client is better told 404.
+        # Chalice answers 403 to an unknown route, as API Gateway does. 404 is clearer for a client.
         if error.headers.get("x-amzn-ErrorType") == "UnauthorizedException":
-            status, detail = 404, f"There is no {self.command} {self.path.partition('?')[0]} here."
+            status, detail = 404, f"{self.command} {self.path.partition('?')[0]} does not exist."
         elif status == 500:
-            detail = "The authorizer of this route gave no answer."
+            detail = "The authorizer of this route failed."
         self._send_problem(status, detail, dict(error.headers))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse a request that cannot be read, and the rest of its connection with it."""
+        """Refuse a request that cannot be read, and close its connection."""
         self.close_connection = True
         self._send_problem(code, explain or message or "The request is malformed.", {"Connection": "close"})
 
@@ -122,18 +122,18 @@ class ProblemHandler(ChaliceRequestHandler):
         self._send_http_response(status, headers, body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """A request that the app saw is told of by the app, so this is for debugging only."""
+        """The app logs the requests that reach it, so this is for debugging only."""
         log.debug(format, *args)
 
 
 def _cors_headers(gateway: Any) -> dict[str, str]:
-    """What lets a browser's client read the answer, where the app allows it."""
-    config = _cors_of(gateway._app_object)
+    """The headers that let a browser read the answer, if the app allows it."""
+    config = _cors_config(gateway._app_object)
     return config.get_access_control_headers() if config else {}
 
 
-def _cors_of(app: Chalice) -> CORSConfig | None:
-    """What the app allows everywhere, or else the first of its routes that allows anything."""
+def _cors_config(app: Chalice) -> CORSConfig | None:
+    """What the app allows everywhere, or else on the first of its routes that allows anything."""
     if app.api.cors:
         return CORSConfig() if app.api.cors is True else app.api.cors
     entries = (entry for methods in app.routes.values() for entry in methods.values())

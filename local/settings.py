@@ -1,4 +1,4 @@
-"""What the laptop stack is told: a few environment variables and the stage `local` of config.json."""
+"""The settings of the laptop stack: a few environment variables and the stage `local` of config.json."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises StartError saying which file and where it breaks."""
+    """The JSON object in a file. Raises StartError with the file and the place of the error."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -48,12 +48,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise StartError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise StartError(f"{path} must hold a JSON object.")
+        raise StartError(f"{path} must contain a JSON object.")
     return content
 
 
 def stage_variables(config: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of the stage `local` as config.json has it."""
+    """The environment of the stage `local` in config.json."""
     stage = config.get("stages", {}).get(STAGE)
     if not isinstance(stage, dict):
         raise StartError(f"config.json has no stage {STAGE!r}.")
@@ -65,11 +65,11 @@ def stage_variables(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def enter_stage(environ: MutableMapping[str, str], variables: Mapping[str, str], app_name: str, aws_port: int) -> None:
-    """Make `environ` that of the stage.
+    """Make `environ` the environment of the stage.
 
-    A setting that the caller gave wins (LOG_LEVEL, say). What says *where* things are does not:
-    neither the names of the stage's resources, which the template is about to create, nor anything
-    of AWS, so that no profile or key lying about can lead a laptop to a real account.
+    A setting that the caller gave wins (LOG_LEVEL, for example), unless it says *where* things are: the names of the
+    stage's resources, which the template creates, and everything about AWS are the stage's own. So no profile or key
+    on this machine can lead to a real account.
     """
     for name in [name for name in environ if name.startswith("AWS_")]:
         del environ[name]
@@ -81,6 +81,6 @@ def enter_stage(environ: MutableMapping[str, str], variables: Mapping[str, str],
     environ["AWS_ENDPOINT_URL"] = f"http://{LOOPBACK}:{aws_port}"
     # Without these boto3 would still read the caller's own configuration files ...
     environ["AWS_CONFIG_FILE"] = environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
-    # ... and a proxy of the caller's would be asked for 127.0.0.1.
+    # ... and would ask the caller's proxy for 127.0.0.1.
     for name in ("NO_PROXY", "no_proxy"):
         environ[name] = ",".join(filter(None, [environ.get(name), LOOPBACK]))

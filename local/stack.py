@@ -1,4 +1,4 @@
-"""The whole stack, put together in one place and taken apart in the reverse order."""
+"""The whole stack: started in one place, and ended in the reverse order."""
 
 import importlib
 import os
@@ -16,29 +16,29 @@ from local.aws import EmbeddedAws
 from local.event_source_mapping import EventSourceMapping, event_source_mappings
 from local.faults import StartError
 from local.resources import create_resources, load_catalogue, read_catalogue
-from local.schedules import Schedule, schedules_of
+from local.schedules import Schedule, schedules
 from local.server import ApiServer, listen
 from local.settings import LOOPBACK, ROOT, STAGE, Settings, enter_stage, read_json, stage_variables
 
-GRACE = 0.5
-"""Seconds that a batch or a schedule under way gets to finish when the stack ends."""
+GRACE_SECONDS = 0.5
+"""For a batch or a schedule under way to finish when the stack ends."""
 
 
 def import_app() -> Chalice:
-    """The deployed app, as it is: nothing in it knows that it runs here."""
+    """The deployed app, unchanged."""
     app: Chalice = importlib.import_module("app").app
     return app
 
 
 @contextmanager
 def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) -> Iterator[str]:
-    """Everything up, and all of it ended at exit; yields what to tell the person who started it.
+    """Start everything, and end all of it at exit; yields the text for the person who started it.
 
-    Raises StartError when it cannot come up, leaving nothing behind.
+    Raises StartError if it cannot start, and then leaves nothing behind.
     """
     began = time.monotonic()
     with ExitStack() as ending:
-        # The ports first: that one is taken should be said at once, not after seconds of work.
+        # The ports first: a port in use should be reported at once, not after seconds of work.
         api_listener = ending.enter_context(listen(settings.host, settings.port, "PORT"))
         aws_listener = ending.enter_context(listen(LOOPBACK, settings.aws_port, "AWS_PORT"))
         from_disk = read_json(ROOT / ".chalice" / "config.json")
@@ -63,13 +63,13 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         )
         api = ending.enter_context(ApiServer(app, config, api_listener))
         mappings = event_source_mappings(app, config)
-        ending.enter_context(_at_work([*mappings, *schedules_of(app, config)], aws))
-        yield _told(api.url, aws.url, mappings, time.monotonic() - began)
+        ending.enter_context(_started([*mappings, *schedules(app, config)], aws))
+        yield _banner(api.url, aws.url, mappings, time.monotonic() - began)
 
 
 @contextmanager
-def _at_work(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> Iterator[None]:
-    """The workers, started; at the end stopped, those in a long poll at once."""
+def _started(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> Iterator[None]:
+    """Start the workers; at the end stop them, those in a long poll at once."""
     try:
         for worker in workers:
             worker.start()
@@ -78,26 +78,26 @@ def _at_work(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> 
         for worker in workers:
             worker.stop()
         aws.end_long_polls()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE_SECONDS
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
 
 
-def _told(api: str, aws: str, mappings: list[EventSourceMapping], seconds: float) -> str:
+def _banner(api: str, aws: str, mappings: list[EventSourceMapping], seconds: float) -> str:
     queues = "\n".join(f"  order queue   {mapping.queue_url}" for mapping in mappings)
     return f"""
 OrderOnce is up, in {seconds:.1f} s.
   API           {api}
   embedded AWS  {aws}
 {queues}
-Open to anybody who reaches these ports: this stage asks nobody who they are.
+Anybody who can reach these ports has access: this stage does not authenticate.
 
-Place an order (again and again: with this key it stays one):
+Place an order (repeat it as often as you like: with the same key it stays one order):
   curl -i {api}/orders -H 'Content-Type: application/json' -H 'Idempotency-Key: first-try' \\
     -d '{{"customerId": "CUST-42", "totalAmount": 59.98,
          "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
-See what came of it:
+See the result:
   curl -s '{api}/customers/CUST-42/orders'; echo
 
-Ctrl-C ends it, and all that it holds: everything is in memory.
+Ctrl-C ends it. Everything is in memory, so all data is lost then.
 """

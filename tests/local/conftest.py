@@ -1,4 +1,4 @@
-"""An embedded AWS of the test's own, and apps of two lines to run on it."""
+"""An embedded AWS for each test, and small apps to run on it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from local.server import listen
 from local.settings import LOOPBACK, ROOT, STAGE, enter_stage, read_json, stage_variables
 
 Clients = Callable[[str], Any]
+MapTo = Callable[[Callable[[Any], Any]], EventSourceMapping]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def config_json() -> dict[str, Any]:
 
 @pytest.fixture
 def embedded_aws(monkeypatch: pytest.MonkeyPatch, config_json: dict[str, Any]) -> Iterator[EmbeddedAws]:
-    """Running, empty, and what the environment leads to."""
+    """Running and empty; the environment leads to it."""
     with closing(listen(LOOPBACK, 0, "AWS_PORT")) as listener:
         environ = dict(os.environ)
         enter_stage(environ, stage_variables(config_json), "orderonce", listener.getsockname()[1])
@@ -54,23 +55,23 @@ def clients(embedded_aws: EmbeddedAws) -> Iterator[Clients]:
 
 @pytest.fixture
 def outputs(embedded_aws: EmbeddedAws) -> dict[str, str]:
-    """The template's outputs: its resources stand."""
+    """The template's outputs, once its resources are created."""
     return create_resources()
 
 
 @pytest.fixture
-def pump_into(outputs: dict[str, str], config_json: dict[str, Any]) -> Iterator[Callable[..., EventSourceMapping]]:
-    """A pump from the order queue into a function of the test's."""
+def map_to(outputs: dict[str, str], config_json: dict[str, Any]) -> Iterator[MapTo]:
+    """Maps the order queue to a consumer of the test's own."""
     made: list[EventSourceMapping] = []
 
-    def pump(consume: Callable[[Any], Any]) -> EventSourceMapping:
+    def mapping(consume: Callable[[Any], Any]) -> EventSourceMapping:
         app = Chalice("orderonce")
         app.on_sqs_message(queue=outputs["OrderQueueName"], batch_size=10, name="order_consumer")(consume)
         [one] = event_source_mappings(app, stage_config(app, config_json))
         made.append(one)
         return one
 
-    yield pump
+    yield mapping
     for one in made:
         one.close()
 

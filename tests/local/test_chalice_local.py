@@ -26,7 +26,7 @@ def asked(url: str, body: bytes | None = None) -> Any:
 
 
 def within(seconds: float, what: Any) -> Any:
-    """What comes of asking until it succeeds and is true."""
+    """The first true result, within so many seconds."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -34,7 +34,7 @@ def within(seconds: float, what: Any) -> Any:
                 return found
         except (urllib.error.URLError, ConnectionError):
             pass
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "it did not come in time"
         time.sleep(0.05)
 
 

@@ -1,6 +1,5 @@
-"""`python -m local`, started and ended as a person does it, on a project with an app of its own."""
+"""`python -m local`, started and ended as a person does it, on a copy of the project with a small app."""
 
-import json
 import os
 import re
 import shutil
@@ -41,15 +40,15 @@ def order_consumer(event):
         time.sleep(float(os.environ.get("CONSUMER_SECONDS", "0")))
 """
 
-AT_ONCE = 5.0
-"""Seconds. Half a long poll: on a machine that has nothing else to do it is well under one."""
+MAX_SECONDS_TO_END = 5.0
+"""Half a long poll; on an idle machine it is well under one second."""
 
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what the stack is made of, so that a test may break it."""
+    """A copy of what the stack needs, which a test may break."""
     skip = shutil.ignore_patterns("__pycache__", "deployments")
     for folder in (".chalice", "local", "chalicelib"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=skip)
@@ -59,7 +58,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(project: Path) -> Iterator[Start]:
-    """Starts the stack on ports that the operating system chooses, and sees to it that it ends."""
+    """Starts the stack on ports that the operating system chooses, and ends it after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def run(**settings: str) -> subprocess.Popen[str]:
@@ -81,32 +80,32 @@ def start(project: Path) -> Iterator[Start]:
 
 
 def url_once_up(process: subprocess.Popen[str]) -> str:
-    """The API's address, from what the stack tells when it is up."""
+    """The API's address, once the stack has printed it."""
     assert process.stderr is not None
-    told = []
+    printed = ""
     for line in process.stderr:
-        told.append(line)
+        printed += line
         if found := re.search(r"API +(http://\S+)", line):
             return found[1]
-    raise AssertionError("it never came up: " + "".join(told))
+    raise AssertionError("it did not start: " + printed)
 
 
-def ended(process: subprocess.Popen[str], how: signal.Signals) -> tuple[float, str, str]:
-    """End it; how long that took, and what it still said."""
+def end_cleanly(process: subprocess.Popen[str], how: signal.Signals) -> str:
+    """End it: at once, with status 0 and without a traceback. What it still printed to stderr."""
     began = time.monotonic()
     process.send_signal(how)
-    out, err = process.communicate(timeout=10)
-    return time.monotonic() - began, out, err
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - began < MAX_SECONDS_TO_END
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    return err
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_ended_cleanly_and_at_once_in_the_middle_of_a_long_poll(start: Start, how: signal.Signals) -> None:
     process = start()
     url_once_up(process)
-    seconds, _, err = ended(process, how)
-    assert process.returncode == 0
-    assert "Traceback" not in err
-    assert seconds < AT_ONCE
+    end_cleanly(process, how)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -114,16 +113,13 @@ def test_it_is_ended_cleanly_while_it_starts(start: Start, how: signal.Signals) 
     with closing(listen(LOOPBACK, 0, "PORT")) as free:
         port = free.getsockname()[1]
     process = start(PORT=str(port))
-    # It listens before it does anything else, and from then on has seconds of work before it.
+    # It listens first; then it has seconds of work to do.
     while process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((LOOPBACK, port)) == 0:
                 break
         time.sleep(0.01)
-    seconds, _, err = ended(process, how)
-    assert process.returncode == 0
-    assert err == ""
-    assert seconds < AT_ONCE
+    assert end_cleanly(process, how) == ""
 
 
 def consumed_message(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -147,10 +143,7 @@ def test_a_message_that_the_api_sends_reaches_the_consumer(start: Start) -> None
 def test_it_is_ended_cleanly_and_at_once_while_the_consumer_is_busy(start: Start) -> None:
     process = start(CONSUMER_SECONDS="30")
     consumed_message(process)
-    seconds, _, err = ended(process, signal.SIGTERM)
-    assert process.returncode == 0
-    assert "Traceback" not in err
-    assert seconds < AT_ONCE
+    end_cleanly(process, signal.SIGTERM)
 
 
 def refused(process: subprocess.Popen[str]) -> str:
@@ -166,32 +159,35 @@ def refused(process: subprocess.Popen[str]) -> str:
 def test_a_taken_port_is_one_sentence_and_status_1(start: Start, setting: str) -> None:
     with closing(listen(LOOPBACK, 0, setting)) as taken:
         port = str(taken.getsockname()[1])
-        said = refused(start(**{setting: port}))
-    assert f"127.0.0.1:{port}" in said
-    assert f"set {setting} " in said
+        sentence = refused(start(**{setting: port}))
+    assert f"127.0.0.1:{port}" in sentence
+    assert f"set {setting} " in sentence
 
 
-@pytest.mark.parametrize(("name", "value"), [("CURRENCY", "usd"), ("LOG_LEVEL", "loud"), ("MAX_RECEIVES", "many")])
-def test_a_setting_that_makes_no_sense_is_one_sentence_and_status_1(start: Start, name: str, value: str) -> None:
-    assert f"the setting {name} must be" in refused(start(**{name: value}))
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("CURRENCY", "usd", "the setting CURRENCY must be"),
+        ("LOG_LEVEL", "loud", "the setting LOG_LEVEL must be"),
+        ("MAX_RECEIVES", "many", "the setting MAX_RECEIVES must be"),
+        ("PORT", "http", "PORT must be a port number"),
+    ],
+)
+def test_an_invalid_setting_is_one_sentence_and_status_1(start: Start, name: str, value: str, error: str) -> None:
+    assert error in refused(start(**{name: value}))
 
 
-def test_a_port_that_is_none_is_one_sentence_and_status_1(start: Start) -> None:
-    assert "PORT must be a port number" in refused(start(PORT="http"))
-
-
-@pytest.mark.parametrize("content", ["{", '{"Resources": {"Odd": {"Type": "AWS::SQS::Queue"}}, "Outputs": 1}'])
-def test_a_broken_template_is_one_sentence_and_status_1(project: Path, start: Start, content: str) -> None:
-    (project / ".chalice" / "resources.json").write_text(content, encoding="utf-8")
-    assert "resources.json" in refused(start())
-
-
-def test_an_unreadable_configuration_is_one_sentence_and_status_1(project: Path, start: Start) -> None:
-    (project / ".chalice" / "config.json").write_text("{", encoding="utf-8")
-    assert "config.json" in refused(start())
-
-
-def test_a_stage_that_is_missing_is_one_sentence_and_status_1(project: Path, start: Start) -> None:
-    content = {"version": "2.0", "app_name": "orderonce", "stages": {}}
-    (project / ".chalice" / "config.json").write_text(json.dumps(content), encoding="utf-8")
-    assert "has no stage 'local'" in refused(start())
+@pytest.mark.parametrize(
+    ("file", "content", "error"),
+    [
+        ("resources.json", "{", "resources.json"),
+        ("resources.json", '{"Resources": {"Odd": {"Type": "AWS::SQS::Queue"}}, "Outputs": 1}', "resources.json"),
+        ("config.json", "{", "config.json"),
+        ("config.json", '{"version": "2.0", "app_name": "orderonce", "stages": {}}', "has no stage 'local'"),
+    ],
+)
+def test_a_broken_template_or_configuration_is_one_sentence_and_status_1(
+    project: Path, start: Start, file: str, content: str, error: str
+) -> None:
+    (project / ".chalice" / file).write_text(content, encoding="utf-8")
+    assert error in refused(start())

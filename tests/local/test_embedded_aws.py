@@ -28,7 +28,7 @@ def dynamodb(clients: Clients) -> Any:
 
 
 def pause_in(patch: pytest.MonkeyPatch, owner: type, method: str) -> None:
-    """Let other threads come in between at a method of moto's, so that a race does not need luck."""
+    """Pause in a method of moto's for other threads, so that a race does not need luck."""
     original = getattr(owner, method)
 
     def paused(*given: Any, **more: Any) -> Any:
@@ -63,6 +63,17 @@ def create(row: str) -> dict[str, Any]:
 
 def stored(dynamodb: Any) -> dict[str, str]:
     return {item["id"]["S"]: item["stock"]["N"] for item in dynamodb.scan(TableName=TABLE)["Items"]}
+
+
+@pytest.fixture
+def sqs(clients: Clients) -> Any:
+    return clients("sqs")
+
+
+@pytest.fixture
+def queue(sqs: Any) -> str:
+    """The address of an empty queue."""
+    return str(sqs.create_queue(QueueName="queue")["QueueUrl"])
 
 
 def test_a_refused_transaction_leaves_everything_as_it_was(dynamodb: Any) -> None:
@@ -107,7 +118,7 @@ def test_a_transaction_costs_the_same_however_large_the_table(
 
     monkeypatch.setattr(Item, "__deepcopy__", counted)
     dynamodb.transact_write_items(TransactItems=[take("row-0", 1), take("row-1", 1)])
-    # One to be put back, and one that moto makes to tell what the update changed.
+    # One copy to restore, and one that moto makes to report what the update changed.
     assert len(copied) == 2 * 2
 
 
@@ -131,9 +142,7 @@ def test_transactions_under_threads_do_not_oversell(dynamodb: Any, monkeypatch: 
     assert len(left) == 30
 
 
-def test_a_long_poll_does_not_block_a_write(dynamodb: Any, clients: Clients) -> None:
-    sqs = clients("sqs")
-    queue = sqs.create_queue(QueueName="empty")["QueueUrl"]
+def test_a_long_poll_does_not_block_a_write(dynamodb: Any, sqs: Any, queue: str) -> None:
     poll = threading.Thread(target=sqs.receive_message, kwargs={"QueueUrl": queue, "WaitTimeSeconds": 2})
     poll.start()
     time.sleep(0.1)
@@ -144,19 +153,15 @@ def test_a_long_poll_does_not_block_a_write(dynamodb: Any, clients: Clients) -> 
     poll.join()
 
 
-def test_a_long_poll_is_answered_as_soon_as_a_message_comes(clients: Clients) -> None:
-    sqs = clients("sqs")
-    queue = sqs.create_queue(QueueName="empty")["QueueUrl"]
+def test_a_long_poll_is_answered_as_soon_as_a_message_comes(sqs: Any, queue: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         poll = threads.submit(sqs.receive_message, QueueUrl=queue, WaitTimeSeconds=20)
         sqs.send_message(QueueUrl=queue, MessageBody="sent")
         assert [message["Body"] for message in poll.result(5)["Messages"]] == ["sent"]
 
 
-def test_no_message_is_received_twice_under_threads(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_is_received_twice_under_threads(sqs: Any, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pause_in(monkeypatch, Message, "mark_received")
-    sqs = clients("sqs")
-    queue = sqs.create_queue(QueueName="busy")["QueueUrl"]
     received: list[str] = []
 
     def send(number: int) -> None:
@@ -180,11 +185,9 @@ def test_no_message_is_received_twice_under_threads(clients: Clients, monkeypatc
 
 
 def test_a_message_that_is_sent_while_others_are_deleted_is_kept(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
+    sqs: Any, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pause_in(monkeypatch, Message, "had_receipt_handle")
-    sqs = clients("sqs")
-    queue = sqs.create_queue(QueueName="busy")["QueueUrl"]
 
     def send(_: int) -> None:
         sqs.send_message(QueueUrl=queue, MessageBody="sent")

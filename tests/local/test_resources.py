@@ -1,4 +1,4 @@
-"""The template becomes tables, queues and a bus, and the catalogue products on sale."""
+"""The template's tables, queues and bus are created, and the catalogue is loaded."""
 
 import json
 from pathlib import Path

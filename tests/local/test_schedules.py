@@ -1,4 +1,4 @@
-"""The schedules fire at their rates, and a failing one goes on."""
+"""The schedules fire at their rates, and a failing one continues."""
 
 import threading
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from chalice.app import Chalice, Cron, Rate, ScheduleExpression
 
 from local.invoking import Function
-from local.schedules import Schedule, rate_seconds, schedules_of
+from local.schedules import Schedule, rate_seconds, schedules
 from tests.local.conftest import stage_config
 
 
@@ -30,11 +30,11 @@ def test_every_rate_that_the_app_registers_has_a_schedule(config_json: dict[str,
     app.schedule(Rate(1, unit=Rate.MINUTES), name="recover")(lambda event: None)
     app.schedule(Rate(5, unit=Rate.MINUTES), name="monitor")(lambda event: None)
     app.schedule(Cron(0, 12, "*", "*", "?", "*"), name="noon")(lambda event: None)
-    schedules = schedules_of(app, stage_config(app, config_json))
-    assert [(schedule.name, schedule.period) for schedule in schedules] == [("recover", 60), ("monitor", 300)]
+    found = schedules(app, stage_config(app, config_json))
+    assert [(schedule.name, schedule.period) for schedule in found] == [("recover", 60), ("monitor", 300)]
 
 
-def test_a_failing_schedule_fires_again_and_stops_when_told(config_json: dict[str, Any]) -> None:
+def test_a_failing_schedule_fires_again_until_it_is_stopped(config_json: dict[str, Any]) -> None:
     fired: list[dict[str, Any]] = []
     thrice = threading.Event()
     app = Chalice("orderonce")
@@ -46,7 +46,7 @@ def test_a_failing_schedule_fires_again_and_stops_when_told(config_json: dict[st
             thrice.set()
         raise RuntimeError("not today")
 
-    function = Function.of(app, stage_config(app, config_json), "recover")
+    function = Function.from_app(app, stage_config(app, config_json), "recover")
     schedule = Schedule(app, function, period=0.01)
     schedule.start()
     assert thrice.wait(5)

@@ -1,4 +1,4 @@
-"""What the laptop stack takes from its environment, and what it does not."""
+"""What the laptop stack takes from its environment, and what it ignores."""
 
 from pathlib import Path
 from typing import Any
