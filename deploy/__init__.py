@@ -1,1 +1,1 @@
-"""Deploying OrderOnce: the template of each stage, put together from parts, and its stack. Never deployed."""
+"""Deploying OrderOnce: the template of each stage, merged from its parts, and its stack. Not deployed itself."""

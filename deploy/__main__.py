@@ -1,4 +1,4 @@
-"""`python -m deploy …`, behind the Makefile's targets. AWS_ENDPOINT_URL, AWS_PROFILE and the like count as usual."""
+"""`python -m deploy …`, behind the Makefile's targets. AWS_ENDPOINT_URL, AWS_PROFILE and the like work as usual."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import cost, policies
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
-from deploy.stacks import StackFailed, Stacks, uploaded
-from deploy.stages import NoSuchStage, parameters_of
+from deploy.stacks import StackFailed, Stacks, upload
+from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import VENDOR, vendor
 
 _FAULTS = (NoSuchStage, PackagingFailed, StackFailed, BotoCoreError, ClientError)
 
 
-class _Told(click.Group):
-    """Faults that somebody may meet are one message and an exit status, not a traceback."""
+class _WithoutTracebacks(click.Group):
+    """Expected faults are one message and an exit status, not a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -30,7 +30,7 @@ class _Told(click.Group):
             raise click.ClickException(str(fault)) from fault
 
 
-@click.group(cls=_Told)
+@click.group(cls=_WithoutTracebacks)
 def main() -> None:
     """Deploy OrderOnce."""
 
@@ -49,10 +49,10 @@ def print_template(stage: str, unwatched: bool) -> None:
 @main.command()
 @stage_option
 def resources(stage: str) -> None:
-    """Make or update a stage's resources, as a stack of their own beside `chalice deploy`."""
+    """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     body = json.dumps(resources_template(stage), separators=(",", ":"))
     click.echo(f"Deploying {_resources_stack(stage)} ...")
-    _show(_stacks().deploy(_resources_stack(stage), {"TemplateBody": body}, parameters_of(stage)))
+    _show(_stacks().deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage)))
 
 
 @main.command("package")
@@ -75,10 +75,10 @@ def stack(stage: str, bucket: str) -> None:
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         package(stage, Path(folder))
-        key, _ = uploaded(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+        key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
     click.echo(f"Deploying {_stack(stage)} ...")
-    parameters = {**parameters_of(stage), "CodeBucket": bucket}
+    parameters = {**stage_parameters(stage), "CodeBucket": bucket}
     if os.environ.get("ALERTS_EMAIL"):
         parameters["AlertsEmail"] = os.environ["ALERTS_EMAIL"]
     _show(_stacks().deploy(_stack(stage), {"TemplateURL": url}, parameters))
@@ -88,23 +88,25 @@ def stack(stage: str, bucket: str) -> None:
 @stage_option
 def destroy(stage: str) -> None:
     """Delete a stage's stacks. Tables, queues and the key stay."""
-    parameters_of(stage)
+    stage_parameters(stage)
     for name in (_stack(stage), _resources_stack(stage)):
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
-    click.echo("Deleted. docs/deploying.md says how to take up again what was kept, and how to delete it for good.")
+    click.echo(
+        "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
+    )
 
 
 @main.command("policies")
 def write_policies() -> None:
-    """Write .chalice/policy-*.json anew from deploy/policies.py."""
+    """Write .chalice/policy-*.json from deploy/policies.py."""
     policies.write()
 
 
 @main.command("cost")
 def write_cost() -> None:
-    """Compute docs/cost.md anew from the prices that it begins with."""
-    cost.renew()
+    """Compute docs/cost.md again from the prices at its beginning."""
+    cost.update()
 
 
 @main.command("vendor")

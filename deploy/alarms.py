@@ -1,19 +1,19 @@
-"""The alarms. Each wakes people through the topic, and has its chapter in docs/runbook.md, which its description names.
+"""The alarms. Each notifies people through the topic, and its description names its chapter in docs/runbook.md.
 
-What is no data is chosen for each: silence is well where nothing happening is normal, and a fault where it is not.
+What missing data means is chosen for each: nothing wrong where silence is normal, and a fault where it is not.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from deploy.names import Names
-from deploy.stages import FUNCTIONS, timeout_of
+from deploy.stages import FUNCTIONS, function_timeout
 
 NAMESPACE = "OrderOnce"
-"""Of the business metrics. Their dimension `service` tells stages apart: `orderonce-<stage>`."""
+"""Of the business metrics. Their dimension `service` distinguishes stages: `orderonce-<stage>`."""
 
-FEWEST_ORDERS = 10
-"""Finished orders, and requests, in five minutes, below which a rate says nothing."""
+MIN_COUNT = 10
+"""Finished orders, or requests, in five minutes. With fewer a rate says nothing."""
 
 _SERVICE = {"service": {"Fn::Sub": "orderonce-${Stage}"}}
 _API = {"ApiName": "orderonce", "Stage": {"Ref": "Stage"}}
@@ -22,11 +22,11 @@ TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
 
 def alarms(names: Names, stage: str) -> dict[str, Any]:
     """Every alarm of a stage, as resources."""
-    found = [*_of_the_queues(), *_of_orders(), *_of_the_api(), *_of_functions(names, stage), _of_tables()]
+    found = [*_queue_alarms(), *_order_alarms(), *_api_alarms(), *_function_alarms(names, stage), _table_alarm()]
     return {_logical_id(name): _resource(name, properties) for name, properties in found}
 
 
-def _of_the_queues() -> list[tuple[str, dict[str, Any]]]:
+def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
     dead = {"QueueName": {"Fn::GetAtt": ["OrderDeadLetters", "QueueName"]}}
     orders = {"QueueName": {"Fn::GetAtt": ["OrderQueue", "QueueName"]}}
     return [
@@ -36,7 +36,7 @@ def _of_the_queues() -> list[tuple[str, dict[str, Any]]]:
                 "AlarmDescription": "Messages could not be handled.",
                 **_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dead, period=60),
                 **_above(0),
-                # A queue that nobody touched for hours reports nothing: then nothing came.
+                # A queue that nobody used for hours reports nothing: then no message came.
                 "TreatMissingData": "notBreaching",
             },
         ),
@@ -52,13 +52,13 @@ def _of_the_queues() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _of_orders() -> list[tuple[str, dict[str, Any]]]:
+def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
     finished = ("OrdersFailed", "OrdersConfirmed", "OrdersCancelled")
     rate = [
         *(_query(name, _stat(NAMESPACE, name, "Sum", _SERVICE)) for name in finished),
         _expression("finished", "SUM([ordersFailed, ordersConfirmed, ordersCancelled])"),
         _expression(
-            "rate", f"IF(finished >= {FEWEST_ORDERS}, 100 * FILL(ordersFailed, 0) / finished, 0)", "failed orders, %"
+            "rate", f"IF(finished >= {MIN_COUNT}, 100 * FILL(ordersFailed, 0) / finished, 0)", "failed orders, %"
         ),
     ]
     return [
@@ -68,28 +68,28 @@ def _of_orders() -> list[tuple[str, dict[str, Any]]]:
                 "AlarmDescription": "Orders have had work left for more than an hour, or recovery does not run.",
                 **_metric(NAMESPACE, "OrdersOverdue", "Maximum", _SERVICE, period=300),
                 **_above(0, periods=2),
-                # Recovery counts them every minute, none too. If it is silent, nothing heals.
+                # Recovery reports the count every minute, 0 too. Without recovery nothing heals.
                 "TreatMissingData": "breaching",
             },
         ),
         (
             "failed-orders-rate",
             {
-                "AlarmDescription": "More than 30 % of the orders that came to an end in five minutes have failed.",
+                "AlarmDescription": "More than 30 % of the orders that ended in five minutes have failed.",
                 "Metrics": rate,
                 **_above(30),
-                # No order came to an end.
+                # No order ended.
                 "TreatMissingData": "notBreaching",
             },
         ),
     ]
 
 
-def _of_the_api() -> list[tuple[str, dict[str, Any]]]:
+def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
     metrics = [
         _query("faults", _stat("AWS/ApiGateway", "5XXError", "Sum", _API)),
         _query("requests", _stat("AWS/ApiGateway", "Count", "Sum", _API)),
-        _expression("rate", f"IF(requests >= {FEWEST_ORDERS}, 100 * faults / requests, 0)", "5xx, %"),
+        _expression("rate", f"IF(requests >= {MIN_COUNT}, 100 * faults / requests, 0)", "5xx, %"),
     ]
     return [
         (
@@ -105,19 +105,22 @@ def _of_the_api() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _of_functions(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
+def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
     throttles = [
-        *(_query(name, _stat("AWS/Lambda", "Throttles", "Sum", _of(names, name))) for name in FUNCTIONS),
+        *(
+            _query(name, _stat("AWS/Lambda", "Throttles", "Sum", _function_dimension(names, name)))
+            for name in FUNCTIONS
+        ),
         _expression("throttles", f"SUM([{', '.join(_id(name) for name in FUNCTIONS)}])", "throttled invocations"),
     ]
     return [
         (
             "failed-batches",
             {
-                "AlarmDescription": "The consumer raises again and again: now and then is a retry, this is not.",
-                **_metric("AWS/Lambda", "Errors", "Sum", _of(names, "order_consumer"), period=300),
+                "AlarmDescription": "The consumer keeps raising: single errors are retries, this many are a fault.",
+                **_metric("AWS/Lambda", "Errors", "Sum", _function_dimension(names, "order_consumer"), period=300),
                 **_above(20, periods=3),
-                # No batch at all: oldest-message-age tells whether one should have been.
+                # No batch at all: oldest-message-age shows whether there should have been one.
                 "TreatMissingData": "notBreaching",
             },
         ),
@@ -130,26 +133,26 @@ def _of_functions(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
                 "TreatMissingData": "notBreaching",
             },
         ),
-        *(_slow(names, stage, function) for function in FUNCTIONS),
+        *(_duration_alarm(names, stage, function) for function in FUNCTIONS),
     ]
 
 
-def _slow(names: Names, stage: str, function: str) -> tuple[str, dict[str, Any]]:
-    seconds = timeout_of(stage, function)
+def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[str, Any]]:
+    seconds = function_timeout(stage, function)
     return (
         f"{function.replace('_', '-')}-duration",
         {
-            "AlarmDescription": f"One in a hundred runs takes more than 80 % of the {seconds} s that it is given.",
-            **_metric("AWS/Lambda", "Duration", "p99", _of(names, function), period=300),
+            "AlarmDescription": f"One in a hundred runs takes more than 80 % of its time limit of {seconds} s.",
+            **_metric("AWS/Lambda", "Duration", "p99", _function_dimension(names, function), period=300),
             **_above(800 * seconds, periods=3),
-            # p99 of a handful of runs is the slowest of them, a cold start mostly.
+            # p99 of a handful of runs is the slowest of them, mostly a cold start.
             "EvaluateLowSampleCountPercentile": "ignore",
             "TreatMissingData": "notBreaching",
         },
     )
 
 
-def _of_tables() -> tuple[str, dict[str, Any]]:
+def _table_alarm() -> tuple[str, dict[str, Any]]:
     kinds = ("ReadThrottleEvents", "WriteThrottleEvents")
     metrics = [
         _query(table + kind, _stat("AWS/DynamoDB", kind, "Sum", {"TableName": {"Ref": table}}))
@@ -170,15 +173,15 @@ def _of_tables() -> tuple[str, dict[str, Any]]:
 
 
 def _resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    told = [{"Ref": "AlertsTopic"}]
+    topic = [{"Ref": "AlertsTopic"}]
     return {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {
             "AlarmName": {"Fn::Sub": f"orderonce-${{Stage}}-{name}"},
             **properties,
             "AlarmDescription": f"{properties['AlarmDescription']} What to do: docs/runbook.md#{name}",
-            "AlarmActions": told,
-            "OKActions": told,
+            "AlarmActions": topic,
+            "OKActions": topic,
         },
     }
 
@@ -218,7 +221,7 @@ def _expression(name: str, expression: str, label: str | None = None) -> dict[st
     return {"Id": name, "Expression": expression, **shown}
 
 
-def _of(names: Names, function: str) -> dict[str, Any]:
+def _function_dimension(names: Names, function: str) -> dict[str, Any]:
     return {"FunctionName": names.function(function)}
 
 

@@ -1,4 +1,4 @@
-"""What a million orders cost: the calls that the tests count, at the prices that docs/cost.md begins with."""
+"""What a million orders cost: the calls that the tests count, at the prices at the beginning of docs/cost.md."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from deploy.stages import ROOT, config, stage_of
+from deploy.stages import ROOT, config, stage_config
 
 DOCUMENT = ROOT / "docs" / "cost.md"
 _BEGIN, _END = "<!-- computed: python -m deploy cost -->", "<!-- end of what is computed -->"
 _MILLION = 1_000_000
 
-BATCH = 10
-"""Orders a batch, and a product in each, at full load; a quiet hour has smaller batches, and costs more an order."""
+BATCH_SIZE = 10
+"""Orders in a batch at full load, all of one product; in a quiet hour batches are smaller, and orders cost more."""
 
 POST = {"PutItem": 1, "SendMessage": 1}
 """Calls of AWS for a new order with a key, the catalogue warm."""
@@ -22,13 +22,13 @@ DUPLICATE = {"PutItem": 1}
 """Calls for the same request again."""
 
 FULFIL = {"TransactWriteItems": 2, "PutEvents": 1}
-"""Calls for a batch of ten orders, from fresh to CONFIRMED; the payment provider's own are its own."""
+"""Calls for a batch of ten orders, from fresh to CONFIRMED; without the payment provider's own."""
 
 RECOVER = {"Query": 12}
 """Calls of a run that finds nothing overdue."""
 
 INDEXES = 2
-"""Entries that a new order has in indexes: its customer's, and the outbox's. Confirmed, it leaves the outbox's."""
+"""Entries that a new order has in indexes: its customer's, and the outbox's. Once confirmed, it leaves the outbox's."""
 
 API_SECONDS = Decimal("0.025")
 BATCH_SECONDS = Decimal("0.150")
@@ -39,25 +39,27 @@ TRACED = Decimal("0.05")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of the bill: so many units at a price."""
+    """One line of the bill: a number of units at a price."""
 
     what: str
     units: Decimal
     price: str
 
 
-def of_an_order() -> Iterator[Item]:
+def order_bill() -> Iterator[Item]:
     """What a new order with a key is billed, by the published rules; an item of up to 1 KB is one write unit."""
     memory = _gigabytes("api_handler"), _gigabytes("order_consumer")
-    invocations = 1 + Decimal(1) / BATCH
+    invocations = 1 + Decimal(1) / BATCH_SIZE
     # A write in a transaction costs two units. Reserve writes the orders and a batch's product, confirm the orders.
     created = POST["PutItem"] + INDEXES
-    fulfilled = 2 * FULFIL["TransactWriteItems"] + Decimal(2) / BATCH + 1
+    fulfilled = 2 * FULFIL["TransactWriteItems"] + Decimal(2) / BATCH_SIZE + 1
     # The mapping receives and deletes a batch at a time.
-    messages = POST["SendMessage"] + Decimal(2) / BATCH
+    messages = POST["SendMessage"] + Decimal(2) / BATCH_SIZE
     yield Item("API Gateway: a request", Decimal(1), "api-request")
     yield Item("Lambda: invocations", invocations, "lambda-request")
-    yield Item("Lambda: GB-seconds", API_SECONDS * memory[0] + BATCH_SECONDS / BATCH * memory[1], "lambda-gb-second")
+    yield Item(
+        "Lambda: GB-seconds", API_SECONDS * memory[0] + BATCH_SECONDS / BATCH_SIZE * memory[1], "lambda-gb-second"
+    )
     yield Item("DynamoDB: write units", created + fulfilled, "dynamodb-write")
     yield Item("SQS: requests", messages, "sqs-request")
     yield Item("EventBridge: events", Decimal(1), "event")
@@ -65,8 +67,8 @@ def of_an_order() -> Iterator[Item]:
     yield Item("X-Ray: traces", TRACED * invocations, "xray-trace")
 
 
-def of_a_duplicate() -> Iterator[Item]:
-    """What the same request again is billed; a write that is refused costs its unit too."""
+def duplicate_bill() -> Iterator[Item]:
+    """What a repeated request is billed; a refused write costs its unit too."""
     yield Item("API Gateway: a request", Decimal(1), "api-request")
     yield Item("Lambda: invocations", Decimal(1), "lambda-request")
     yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
@@ -75,7 +77,7 @@ def of_a_duplicate() -> Iterator[Item]:
     yield Item("X-Ray: traces", TRACED, "xray-trace")
 
 
-def of_an_idle_month() -> Iterator[Item]:
+def idle_month_bill() -> Iterator[Item]:
     """What a stage is billed a month in which nothing happens (thirty days, one run of each schedule a minute)."""
     runs = Decimal(30 * 24 * 60)
     # A query that finds nothing is half a read unit, as an eventually consistent one; the monitor reads one item.
@@ -83,7 +85,7 @@ def of_an_idle_month() -> Iterator[Item]:
     seconds = runs * (Decimal("0.2") * _gigabytes("recover") + Decimal("0.1") * _gigabytes("dead_letter_monitor"))
     yield Item("Lambda: GB-seconds", seconds, "lambda-gb-second")
     yield Item("DynamoDB: read units", runs * (Decimal(RECOVER["Query"]) / 2 + 1), "dynamodb-read")
-    # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds at a time.
+    # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time.
     yield Item("SQS: requests", runs * (2 + 5 * 6), "sqs-request")
     yield Item("CloudWatch: metrics that alarms look at", Decimal(27), "alarm-month")
     yield Item("CloudWatch: a dashboard", Decimal(1), "dashboard-month")
@@ -105,23 +107,23 @@ def computed(price: Mapping[str, Decimal]) -> str:
     """The part of the document that follows from its prices."""
     return "\n\n".join(
         [
-            _table("A million orders with a key, fulfilled in full batches", of_an_order(), price, _MILLION),
-            _table("A million duplicates", of_a_duplicate(), price, _MILLION),
-            _table("A month in which nothing happens", of_an_idle_month(), price, 1),
+            _table("A million orders with a key, fulfilled in full batches", order_bill(), price, _MILLION),
+            _table("A million duplicates", duplicate_bill(), price, _MILLION),
+            _table("A month in which nothing happens", idle_month_bill(), price, 1),
         ]
     )
 
 
-def renewed(text: str) -> str:
-    """The document with its computed part computed anew from its prices."""
+def updated(text: str) -> str:
+    """The document with its computed part computed again from its prices."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n\n{computed(prices(text))}\n\n{_END}{after}"
 
 
-def renew(path: Path = DOCUMENT) -> None:
-    """Compute the document anew."""
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+def update(path: Path = DOCUMENT) -> None:
+    """Compute the document again."""
+    path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _table(title: str, items: Iterator[Item], price: Mapping[str, Decimal], times: int) -> str:
@@ -145,5 +147,5 @@ def _number(value: Decimal) -> str:
 
 
 def _gigabytes(function: str) -> Decimal:
-    own = stage_of("prod")["lambda_functions"][function]
+    own = stage_config("prod")["lambda_functions"][function]
     return Decimal(own.get("lambda_memory_size", config()["lambda_memory_size"])) / 1024

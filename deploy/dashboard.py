@@ -1,4 +1,4 @@
-"""The dashboard: on one page, in six rows, how a stage does."""
+"""The dashboard: the state of a stage on one page, in six rows."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _FAILED_BY_REASON = (
 )
 
 Line = list[Any]
-"""A metric as a widget names it: namespace, name, dimension, value, …, options."""
+"""A metric in a widget: namespace, name, dimension, value, …, options."""
 
 
 def dashboard(names: Names) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _sagas() -> list[dict[str, Any]]:
         _graph("Orders", _business(*names)),
         _graph("Orders failed, by reason", [[{"expression": _FAILED_BY_REASON, "label": ""}]]),
         _graph(
-            "Orders overdue, taken up again, sent later",
+            "Orders overdue, retried, sent later",
             _business("OrdersOverdue", "OrdersRecovered", "EnqueuesDeferred"),
         ),
     ]

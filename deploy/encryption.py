@@ -1,6 +1,6 @@
-"""Encryption at rest, with keys that AWS owns or with a key of the stage (parameter Encryption), and on the way (TLS).
+"""Encryption at rest, with keys that AWS owns or with a key of the stage (parameter Encryption), and in transit (TLS).
 
-Laid over the resources, so that the laptop's and the tests' stack know nothing of it.
+An overlay on the resources, which the stacks of the laptop and of the tests do not have.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _NONE = {"Ref": "AWS::NoValue"}
 def overlay(log_groups: Iterable[str]) -> dict[str, Any]:
     """The key, and every resource that is encrypted with it; `log_groups` by logical id."""
     tables = {"SSESpecification": _if({"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": _KEY}, _NONE)}
-    # A day, the longest: SQS asks KMS for a data key once in that time, not once in five minutes.
+    # A day, the maximum: SQS asks KMS for a data key once in that time, not once in five minutes.
     queues = {
         "SqsManagedSseEnabled": _if(_NONE, True),
         "KmsMasterKeyId": _if(_KEY, _NONE),
@@ -68,7 +68,7 @@ def _if(own_key: Any, otherwise: Any) -> dict[str, Any]:
 
 
 def _key() -> dict[str, Any]:
-    # Retained: without it, what the retained tables hold could never be read again.
+    # Retained: without it the retained tables could never be read again.
     return {
         "Type": "AWS::KMS::Key",
         "Condition": "OwnKey",
@@ -92,16 +92,16 @@ def _key_policy() -> list[dict[str, Any]]:
         _statement(
             "Administration", {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}, ["kms:*"]
         ),
-        # As the keys that AWS manages have it: whoever may use the table or queue may, through it, use the key.
-        # So no function's policy speaks of keys.
+        # As with the keys that AWS manages: whoever may use the table or queue may use the key through it.
+        # So no function's policy mentions keys.
         _statement(
             "ThroughTheServices",
             {"AWS": "*"},
             [*use, *more],
             {"StringEquals": {"kms:CallerAccount": account, "kms:ViaService": services}},
         ),
-        _statement("AlarmsToTheTopic", {"Service": "cloudwatch.amazonaws.com"}, use, _of(account)),
-        _statement("EventsToTargets", {"Service": "events.amazonaws.com"}, use, _of(account)),
+        _statement("AlarmsToTheTopic", {"Service": "cloudwatch.amazonaws.com"}, use, _from_account(account)),
+        _statement("EventsToTargets", {"Service": "events.amazonaws.com"}, use, _from_account(account)),
         _statement(
             "Logs",
             {"Service": {"Fn::Sub": "logs.${AWS::Region}.amazonaws.com"}},
@@ -111,11 +111,11 @@ def _key_policy() -> list[dict[str, Any]]:
     ]
 
 
-def _of(account: Any) -> dict[str, Any]:
+def _from_account(account: Any) -> dict[str, Any]:
     return {"StringEquals": {"aws:SourceAccount": account}}
 
 
 def _statement(sid: str, principal: Any, actions: list[str], condition: Any = None) -> dict[str, Any]:
     limited = {"Condition": condition} if condition else {}
-    # In a key's policy `*` is that key.
+    # In a key's policy `*` means that key.
     return {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*", **limited}

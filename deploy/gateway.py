@@ -1,4 +1,4 @@
-"""What Chalice alone cannot say of the API: validation, throttling, its own errors, its log, its tracing."""
+"""What Chalice cannot configure of the API: validation, throttling, the gateway's errors, access log, tracing."""
 
 import json
 from typing import Any
@@ -41,11 +41,11 @@ _LOGGED = {
     "error": "$context.error.message",
     "validationError": "$context.error.validationErrorString",
 }
-"""What the access log says of each request. `apiRequestId` is the correlation id of a request that brought none."""
+"""What the access log has of each request. `apiRequestId` is the correlation id of a request without one."""
 
 
 def overlay(retention_days: int) -> dict[str, Any]:
-    """What is laid over Chalice's API."""
+    """The overlay on Chalice's API."""
     throttling = {
         "HttpMethod": "*",
         "ResourcePath": "/*",
@@ -56,8 +56,8 @@ def overlay(retention_days: int) -> dict[str, Any]:
     log = {"DestinationArn": {"Fn::GetAtt": ["ApiAccessLog", "Arn"]}, "Format": json.dumps(_LOGGED)}
     return {
         "Parameters": {
-            "ThrottleBurst": _number(200, "Requests at once beyond which the API answers 429."),
-            "ThrottleRate": _number(100, "Requests a second, in the long run, beyond which the API answers 429."),
+            "ThrottleBurst": _number(200, "A burst of requests beyond which the API answers 429."),
+            "ThrottleRate": _number(100, "Requests per second, sustained, beyond which the API answers 429."),
         },
         "Resources": {
             "ApiAccessLog": {
@@ -117,7 +117,7 @@ def _answer(problem: Problem) -> dict[str, Any]:
 
 
 def _template(members: dict[str, Any]) -> dict[str, Any]:
-    # The variable brings its quotation marks along.
+    # The variable includes its quotation marks.
     text = json.dumps(members)[:-1] + ', "detail": $context.error.messageString}'
     return {
         "responseParameters": {

@@ -1,4 +1,4 @@
-"""Laying one part of a template over another, by the rules of `chalice package --merge-template`."""
+"""Merging parts of a template, by the rules of `chalice package --merge-template`."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """One template of all; where two say the same thing, the later one counts.
+    """One template of all parts; a later part overrides an earlier one.
 
-    Objects are merged member by member; anything else, a list too, is replaced.
+    Objects are merged member by member; anything else, lists too, is replaced.
     """
     return reduce(_over, parts, {})
 

@@ -1,7 +1,7 @@
-"""The model that the gateway checks a POST /orders against: a looser subset of the project's own schema.
+"""The model by which the gateway checks a POST /orders: a looser form of the project's own schema.
 
-API Gateway's models are JSON Schema draft 4. Only types and required fields are taken over, so the gateway turns away
-what can be no order at all, without an invocation, and refuses nothing that the function would accept.
+API Gateway's models are JSON Schema draft 4. It has only types and required fields, so the gateway refuses
+what cannot be an order, without an invocation, and nothing that the function would accept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from deploy.stages import ROOT, read
 
 _OTHER_SPELLINGS = {"customerId": "userId", "quantity": "qty"}
-"""What the function accepts too (chalicelib/validation.py normalises it before it looks at the schema)."""
+"""What the function accepts too (chalicelib/entrypoints/validation.py normalizes it before it checks the schema)."""
 
 _SCHEMA = ROOT / "chalicelib" / "entrypoints" / "schemas" / "order_request.json"
 
@@ -24,7 +24,7 @@ def order_model() -> dict[str, Any]:
 def _loosened(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
-    # What is an integer, 2.0 say, is not the same in all drafts; a number it is in each.
+    # Drafts differ in whether 2.0 is an integer; it is a number in all of them.
     loosened: dict[str, Any] = {"type": {"integer": "number"}.get(schema["type"], schema["type"])}
     if "items" in schema:
         loosened["items"] = _loosened(schema["items"], definitions)
@@ -37,7 +37,7 @@ def _loosened(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict
 
 
 def _required(names: Sequence[str]) -> dict[str, Any]:
-    """Each field under its own name, or under its other spelling."""
+    """Each field, under its own name or its other spelling."""
     fixed = [name for name in names if name not in _OTHER_SPELLINGS]
     either = [
         {"anyOf": [{"required": [name]}, {"required": [_OTHER_SPELLINGS[name]]}]}

@@ -1,4 +1,4 @@
-"""How alarms, dashboard and queries name functions and their logs, which another tool may have made."""
+"""The names of functions and their logs in alarms, dashboard and queries; another tool may have created them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ class Names:
     packaged: bool
 
     def in_text(self, function: str) -> str:
-        """A function's name, for a text inside of Fn::Sub."""
+        """A function's name, for a text inside Fn::Sub."""
         return f"${{{FUNCTIONS[function]}}}" if self.packaged else function_name(function)
 
     def function(self, function: str) -> dict[str, Any]:

@@ -15,13 +15,13 @@ ZIP_NAME = "deployment.zip"
 
 
 class PackagingFailed(Exception):
-    """Chalice's own words."""
+    """With the output of Chalice."""
 
 
 def package(stage: str, out: Path, project: Path = ROOT) -> None:
     """Write `sam.json` and `deployment.zip` of a stage to `out`. Raises PackagingFailed, NoSuchStage.
 
-    Needs no credentials; the package index where the wheels that Lambda needs are not at hand.
+    Needs no credentials, and the package index only if pip's cache lacks the wheels for Lambda.
     """
     with tempfile.TemporaryDirectory() as folder:
         extra = Path(folder) / "merge.json"
@@ -40,11 +40,11 @@ def package(stage: str, out: Path, project: Path = ROOT) -> None:
 
 
 def _chalice(arguments: list[str], project: Path) -> None:
-    # The app is imported under the settings of the stage that is packaged, not under those of whoever packages it.
+    # The app is imported with the settings of the packaged stage, not with those of the caller.
     stages = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"].values()
     settings = {name for stage in stages for name in stage["environment_variables"]}
     environment = {name: value for name, value in os.environ.items() if name not in settings}
-    environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # Chalice asks for one; nothing in the package names it
+    environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # Chalice needs one; nothing in the package names it
     done = subprocess.run(
         [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir", str(project), *arguments],
         cwd=project,

@@ -1,6 +1,6 @@
-"""Least privilege: what each function may do, said once.
+"""Least privilege: what each function may do, in one table.
 
-From this table come the static files that `chalice deploy` takes (`.chalice/policy-<stage>-<function>.json`, with ARNs
+It is the source of the static files that `chalice deploy` reads (`.chalice/policy-<stage>-<function>.json`, with ARNs
 by name; `python -m deploy policies` writes them) and the package's roles, which refer to the resources themselves.
 A file for each stage: with one for all, `dev` could write the tables of a `prod` in the same account.
 """
@@ -68,12 +68,12 @@ GRANTS = {
         ),
     ),
 }
-"""By function. TransactWriteItems is no action of its own: each of its writes asks for that of the single write."""
+"""By function. TransactWriteItems is not an action: each of its writes needs the action of a single write."""
 
 LAMBDAS_OWN = {
     "order_consumer": {("OrderQueue", f"sqs:{a}") for a in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")}
 }
-"""What no code of the project calls: the event source mapping polls the queue in the function's name."""
+"""What no code of the project calls: the event source mapping polls the queue with the function's role."""
 
 _BY_NAME = {
     "AWS::DynamoDB::Table": ("TableName", "arn:aws:dynamodb:*:*:table/{}"),
@@ -85,15 +85,15 @@ _BY_NAME = {
 
 
 def static_policy(function: str, stage: str) -> dict[str, Any]:
-    """The policy of a function that `chalice deploy` makes, with ARNs by name."""
+    """The policy of a function that `chalice deploy` creates, with ARNs by name."""
     logs = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
     statements = [_allow(grant.actions, arn_by_name(grant.resource, stage)) for grant in GRANTS[function]]
-    return _document([*statements, *_of_every_function(logs)])
+    return _document([*statements, *_common_statements(logs)])
 
 
 def packaged_policy(function: str) -> dict[str, Any]:
-    """The policy of a function in the package, with references. Queues are known there by URL: none is asked for."""
-    # The log group by pattern: a role that refers to the log group of its own function would be a circle.
+    """The policy of a function in the package, with references. It has the queues' URLs, and asks for none."""
+    # The log group by pattern: a role that refers to its own function's log group would be a circular reference.
     logs = {
         "Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
         f"/aws/lambda/${{AWS::StackName}}-{FUNCTIONS[function]}-*:*"
@@ -102,7 +102,7 @@ def packaged_policy(function: str) -> dict[str, Any]:
     for grant in GRANTS[function]:
         actions = tuple(action for action in grant.actions if action != "sqs:GetQueueUrl")
         statements.append(_allow(actions, _reference(grant.resource)))
-    return _document([*statements, *_of_every_function(logs)])
+    return _document([*statements, *_common_statements(logs)])
 
 
 def arn_by_name(resource: str, stage: str) -> str:
@@ -122,7 +122,7 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 def write() -> None:
-    """Write every file anew."""
+    """Write every file."""
     for name, text in files():
         (CHALICE / name).write_text(text, encoding="utf-8")
 
@@ -134,10 +134,10 @@ def _reference(resource: str) -> dict[str, Any]:
     return {"Fn::Sub": f"${{{logical_id}.Arn}}/{rest}"} if rest else {"Fn::GetAtt": [logical_id, "Arn"]}
 
 
-def _of_every_function(logs: Any) -> list[dict[str, Any]]:
+def _common_statements(logs: Any) -> list[dict[str, Any]]:
     return [
         _allow(("logs:CreateLogStream", "logs:PutLogEvents"), logs),
-        # X-Ray's segments have no resource to name.
+        # X-Ray's segments are not resources that can be named.
         _allow(("xray:PutTelemetryRecords", "xray:PutTraceSegments"), "*"),
     ]
 

@@ -13,7 +13,7 @@ fields @timestamp, @log, coalesce(message, `detail-type`) as what, coalesce(orde
 | limit 1000"""
 
 _BY_ORDER = """\
-# Everything that was said of one order. Put the order id in twice.
+# Everything that was logged about one order. Put the order id in twice.
 fields @timestamp, @log, coalesce(message, `detail-type`) as what, level, reason, detail.status
 | filter orderId = "PUT-IT-HERE" or detail.orderId = "PUT-IT-HERE"
 | sort @timestamp asc
@@ -33,7 +33,7 @@ fields @timestamp, messageId, orderId, reason
 | limit 200"""
 
 _RETRIES = """\
-# What the consumer could not do at once, and why.
+# What the consumer has to retry, and why.
 filter message = "message will be retried"
 | stats count(*) as retries by reason, bin(5m)
 | sort retries desc"""

@@ -1,4 +1,4 @@
-"""Stacks of CloudFormation: made or brought up to date by a change set, watched until they stand, deleted."""
+"""Stacks of CloudFormation: created or updated by a change set, watched until they are complete, deleted."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
 _CHANGE_SET = "deploy"
-_NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
 class StackFailed(Exception):
-    """What CloudFormation said of the resources that failed."""
+    """With CloudFormation's reasons for the resources that failed."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Stacks:
     wait_seconds: int = 5
 
     def deploy(self, name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
-        """Make the stack what the template says (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
-        standing = self._status(name)
-        kind: Any = "CREATE" if standing in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        """Create or update the stack from a template (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
+        status = self._status(name)
+        kind: Any = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
         request: Any = {
             **where,
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-            # The SAM transform takes a change set, and makes roles.
+            # The SAM transform needs a change set, and creates roles.
             "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             "Tags": [{"Key": "application", "Value": "orderonce"}, {"Key": "stage", "Value": parameters["Stage"]}],
         }
@@ -48,7 +48,7 @@ class Stacks:
         return self.outputs(name)
 
     def delete(self, name: str) -> list[str]:
-        """Delete the stack, if it is there; the names of what is retained of it. Raises StackFailed."""
+        """Delete the stack, if it exists; the names of its retained resources. Raises StackFailed."""
         if self._status(name) is None:
             return []
         template: Any = self.client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
@@ -74,7 +74,7 @@ class Stacks:
         try:
             (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":  # what CloudFormation says of a stack there is not
+            if error.response["Error"]["Code"] == "ValidationError":  # a stack that does not exist
                 return None
             raise
         return stack["StackStatus"]
@@ -87,7 +87,7 @@ class Stacks:
             found = self.client.describe_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
             reason = found.get("StatusReason", str(error))
             self.client.delete_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
-            if any(words in reason for words in _NOTHING_TO_DO):
+            if any(words in reason for words in _NO_CHANGES):
                 return False
             raise StackFailed(f"{name}: {reason}") from error
         return True
@@ -109,10 +109,10 @@ class Stacks:
         return {"Delay": self.wait_seconds, "MaxAttempts": 360}
 
 
-def uploaded(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
-    """Hand the zip to `put` under a key by its content, and have the template name it; its own key and file.
+def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
+    """Upload the zip by `put`, under a key by its content, and the template with that key; the template's key and file.
 
-    By content: an unchanged zip is no change to any function.
+    By content: an unchanged zip does not change any function.
     """
     zipped = folder / ZIP_NAME
     code = f"orderonce/{stage}/{_digest(zipped)}.zip"

@@ -1,4 +1,4 @@
-"""What a stage is: its part of Chalice's configuration, and its values of the template's parameters."""
+"""A stage: its part of Chalice's configuration, and its values of the template's parameters."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ FUNCTIONS = {
     "dead_letter_monitor": "DeadLetterMonitor",
     "replay_dead_letters": "ReplayDeadLetters",
 }
-"""The Lambda functions, by Chalice's name in config.json: their logical ids in a package."""
+"""The Lambda functions: Chalice's name in config.json, and the logical id in a package."""
 
 
 class NoSuchStage(Exception):
@@ -40,23 +40,23 @@ def config() -> Mapping[str, Any]:
     return read(CHALICE / "config.json")
 
 
-def stage_of(name: str) -> Mapping[str, Any]:
+def stage_config(name: str) -> Mapping[str, Any]:
     """A deployed stage's part of Chalice's configuration. Raises NoSuchStage."""
     if name not in DEPLOYED:
-        raise NoSuchStage(f"{name!r} is no deployed stage; these are: {', '.join(DEPLOYED)}")
+        raise NoSuchStage(f"{name!r} is not a deployed stage; choose {' or '.join(DEPLOYED)}")
     stage: Mapping[str, Any] = config()["stages"][name]
     return stage
 
 
-def parameters_of(name: str) -> dict[str, str]:
+def stage_parameters(name: str) -> dict[str, str]:
     """The values of the template's parameters for a deployed stage. Raises NoSuchStage."""
-    stage_of(name)
+    stage_config(name)
     return {"Stage": name, **read(PARAMETERS)[name]}
 
 
-def timeout_of(stage: str, function: str) -> int:
-    """After how many seconds Lambda ends an invocation."""
-    own = stage_of(stage).get("lambda_functions", {}).get(function, {})
+def function_timeout(stage: str, function: str) -> int:
+    """The seconds after which Lambda ends an invocation."""
+    own = stage_config(stage).get("lambda_functions", {}).get(function, {})
     return int(own.get("lambda_timeout", config()["lambda_timeout"]))
 
 
@@ -67,5 +67,5 @@ def function_name(function: str) -> str:
 
 
 def log_group(function: str) -> str:
-    """The log group of a function that `chalice deploy` made, with `${Stage}` in it."""
+    """The log group of a function that `chalice deploy` created, with `${Stage}` in it."""
     return f"/aws/lambda/{function_name(function)}"

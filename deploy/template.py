@@ -1,7 +1,7 @@
-"""The template of a stage, put together from its parts: for a stack of resources alone, and for a package.
+"""The template of a stage, merged from its parts: for a stack of resources alone, and for a package.
 
-Tables, queues, bus and topic are described in `.chalice/resources.json`, once. What depends on the stage, and what
-is of no use to a laptop (alarms, dashboard, queries, the key), is laid over it here.
+Tables, queues, bus and topic are described once, in `.chalice/resources.json`. What depends on the stage, and what a
+laptop does not need (alarms, dashboard, queries, the key), is merged into it here.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from deploy.merging import merged
 from deploy.names import Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
-from deploy.stages import FUNCTIONS, RESOURCES, parameters_of, read, stage_of
+from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
 
 _ENVIRONMENT = {
     "ORDERS_TABLE": "OrdersTable",
@@ -31,37 +31,37 @@ _ENVIRONMENT = {
 def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     """Beside `chalice deploy`: the resources as a stack of their own. Raises NoSuchStage.
 
-    Not `watched`: without alarms, dashboard and queries, for emulators that know too little of them.
+    Not `watched`: without alarms, dashboard and queries, for emulators without them.
     """
     encrypted = encryption.overlay(["OrderEventsLog"])
-    watching = _watching(Names(packaged=False), stage) if watched else {}
-    return _with_defaults(merged(read(RESOURCES), encrypted, watching), stage)
+    monitoring = _monitoring(Names(packaged=False), stage) if watched else {}
+    return _with_defaults(merged(read(RESOURCES), encrypted, monitoring), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
-    """For `chalice package --merge-template`: the resources, and what Chalice cannot say. Raises NoSuchStage."""
+    """For `chalice package --merge-template`: the resources, and what Chalice cannot configure. Raises NoSuchStage."""
     names = Names(packaged=True)
-    retention: int = stage_of(stage)["log_retention_in_days"]
+    retention: int = stage_config(stage)["log_retention_in_days"]
     log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in FUNCTIONS)]
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
         {"Resources": _functions()},
         encryption.overlay(log_groups),
-        _watching(names, stage),
+        _monitoring(names, stage),
     )
     return _with_defaults(merged(*parts), stage)
 
 
 def _functions() -> dict[str, Any]:
-    """References in place of names, so that nothing of the stack is made before what it needs."""
-    environment = {"Environment": {"Variables": {name: {"Ref": made} for name, made in _ENVIRONMENT.items()}}}
+    """References in place of names, so that nothing in the stack is created before what it needs."""
+    environment = {"Environment": {"Variables": {name: {"Ref": resource} for name, resource in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
     for function, logical_id in FUNCTIONS.items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
         resources[logical_id] = {"Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
-        # Chalice spells the API handler's function `ApiHandler` here, which there is not.
+        # Chalice calls the API handler's function `ApiHandler` here, which does not exist.
         resources[log_group_id(function)] = {
             "Properties": {"LogGroupName": {"Fn::Sub": f"/aws/lambda/${{{logical_id}}}"}}
         }
@@ -69,20 +69,20 @@ def _functions() -> dict[str, Any]:
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
 
 
-def _watching(names: Names, stage: str) -> dict[str, Any]:
+def _monitoring(names: Names, stage: str) -> dict[str, Any]:
     return {
         "Parameters": {
             "AlertsEmail": {
                 "Type": "String",
                 "Default": "",
-                "Description": "Who is told of alarms and dead letters; empty: nobody, until somebody subscribes.",
+                "Description": "Who is notified of alarms and dead letters; empty: nobody, until somebody subscribes.",
             }
         },
-        "Conditions": {"TellSomebody": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
+        "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
         "Resources": {
             "AlertsByEmail": {
                 "Type": "AWS::SNS::Subscription",
-                "Condition": "TellSomebody",
+                "Condition": "HasAlertsEmail",
                 "Properties": {
                     "TopicArn": {"Ref": "AlertsTopic"},
                     "Protocol": "email",
@@ -97,8 +97,8 @@ def _watching(names: Names, stage: str) -> dict[str, Any]:
 
 
 def _with_defaults(template: dict[str, Any], stage: str) -> dict[str, Any]:
-    """The stage's values are the defaults, and its name the only one there is: the functions are packaged for it."""
-    values = parameters_of(stage)
+    """The stage's values become the defaults, and its name the only one allowed: the functions are packaged for it."""
+    values = stage_parameters(stage)
     declared = template["Parameters"]
     for name, declaration in declared.items():
         if name in values:

@@ -1,4 +1,4 @@
-"""What the tests of the deployment share: each stage's package."""
+"""The packages of the stages, for the tests of the deployment."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def packages_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=DEPLOYED)
 def package(request: pytest.FixtureRequest, packages_folder: Path) -> Package:
-    """The test runs for each deployed stage. Ask for it in the xdist group `package` only, where it is made once."""
+    """The package of each deployed stage in turn."""
     return packaged(request.param, packages_folder)
 
 

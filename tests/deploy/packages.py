@@ -1,7 +1,7 @@
 """Packages of the deployed stages, made once for all the tests of a worker.
 
-They are packaged from a copy of the project without its dependencies: the template is the same, it takes no package
-index, and a second in place of many. (`test_zip.py` makes the real one.)
+They are packaged from a copy of the project without its dependencies: the template is the same, no package index is
+needed, and it takes one second. (`test_zip.py` makes the real one.)
 """
 
 import shutil

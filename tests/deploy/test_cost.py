@@ -1,4 +1,4 @@
-"""docs/cost.md: its arithmetic cannot rot, since what it counts is counted here."""
+"""docs/cost.md: the calls that it counts are counted here."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from tests.support.stage import Stage
 
 
 def calls(shop: Shop) -> Counter[str]:
-    """Those so far, without the payment provider's own; then forgotten."""
+    """The calls since the last time, without the payment provider's own."""
     own_books = shop.stage["PAYMENTS_TABLE"]
     made = Counter(call.operation for call in shop.calls.made if own_books not in repr(call.params))
     shop.calls.forget()
@@ -25,14 +25,14 @@ def test_an_order_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws
         assert calls(shop) == cost.POST
         assert shop.place(shop.order(), key="k0").replayed
         assert calls(shop) == cost.DUPLICATE
-        for number in range(1, cost.BATCH):
+        for number in range(1, cost.BATCH_SIZE):
             shop.place(shop.order(), key=f"k{number}")
         calls(shop)
         shop.run_queue()
         reserve, confirm = (len(c.params["TransactItems"]) for c in shop.calls.of("TransactWriteItems"))
-        assert (reserve, confirm) == (cost.BATCH + 1, cost.BATCH)
+        assert (reserve, confirm) == (cost.BATCH_SIZE + 1, cost.BATCH_SIZE)
         assert calls(shop) == cost.FULFIL
-        assert shop.statuses() == {"CONFIRMED": cost.BATCH}
+        assert shop.statuses() == {"CONFIRMED": cost.BATCH_SIZE}
         shop.recover()
         assert calls(shop) == cost.RECOVER
 
@@ -48,7 +48,7 @@ def test_an_order_is_one_write_unit_from_its_creation_to_its_end(aws: Stage, aws
 
 
 def _parts(value: object) -> list[object]:
-    """Names and values, however deep; each container takes four characters more."""
+    """Names and values, however deep; each container adds four characters."""
     if isinstance(value, dict):
         return ["----", *(part for name, inner in value.items() for part in (name, *_parts(inner)))]
     if isinstance(value, list):
@@ -56,22 +56,18 @@ def _parts(value: object) -> list[object]:
     return [value]
 
 
-def test_the_page_says_what_its_prices_come_to() -> None:
+def test_the_page_is_computed_from_its_prices() -> None:
     text = cost.DOCUMENT.read_text(encoding="utf-8")
-    assert cost.renewed(text) == text
-
-
-def test_another_price_changes_the_page() -> None:
-    text = cost.DOCUMENT.read_text(encoding="utf-8")
+    assert cost.updated(text) == text
     dearer = text.replace("| `api-request` | 3.50 |", "| `api-request` | 4.50 |")
     assert (
-        cost.dollars(cost.of_an_order(), cost.prices(dearer)) - cost.dollars(cost.of_an_order(), cost.prices(text))
+        cost.dollars(cost.order_bill(), cost.prices(dearer)) - cost.dollars(cost.order_bill(), cost.prices(text))
         == cost.prices(dearer)["api-request"] - cost.prices(text)["api-request"]
     )
-    assert cost.renewed(dearer) != dearer
+    assert cost.updated(dearer) != dearer
 
 
-def test_the_alarms_that_are_billed_are_those_there_are() -> None:
+def test_the_alarms_that_are_billed_are_those_of_the_stage() -> None:
     """An alarm is billed by the metrics that it looks at."""
     alarms = [
         resource["Properties"]
@@ -79,5 +75,5 @@ def test_the_alarms_that_are_billed_are_those_there_are() -> None:
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
     metrics = sum(sum("MetricStat" in query for query in alarm.get("Metrics", ())) or 1 for alarm in alarms)
-    (billed,) = (item.units for item in cost.of_an_idle_month() if item.price == "alarm-month")
+    (billed,) = (item.units for item in cost.idle_month_bill() if item.price == "alarm-month")
     assert billed == metrics

@@ -1,9 +1,9 @@
-"""OrderOnce is deployed as an operator does it, to an emulator of AWS, and used: what works there is what was packaged,
-with the roles, settings and mappings that Chalice made of the configuration. The policies are enforced.
+"""OrderOnce is deployed as an operator does it, to an emulator of AWS, and used: with the package, roles, settings and
+mappings that Chalice made from the configuration. The policies are enforced.
 
 What the emulator cannot do, and where it is shown instead: its REST API answers nothing (the API is run by `chalice
 local` against the deployed tables and queue), it has no metric-maths alarms and no saved queries (left out of the
-stack; tests of the template), and nothing of it says how fast or how large AWS is.
+stack; tests of the template), and its speed and limits are not those of AWS.
 
 The tests use one deployment and run in this order: the last one deletes it.
 """
@@ -111,7 +111,7 @@ def test_a_poisonous_message_is_a_dead_letter_that_says_why(shop: DeployedShop) 
     assert not shop.order("poison")
 
 
-def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: DeployedShop) -> None:
+def test_each_message_of_a_mixed_batch_ends_where_it_belongs(shop: DeployedShop) -> None:
     shop.send(event("old", "PROD-002"))
     [old] = shop.once_confirmed("old")
     shop.once_worked_off()
@@ -139,7 +139,7 @@ def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: Deploy
         "too-many": ("FAILED", "OUT_OF_STOCK"),
         "too-cheap": ("FAILED", "TOTAL_MISMATCH"),
     }
-    # Of two orders under one id the first to be written stands. The other came again, and was then known for it.
+    # Of two orders with one id the first to be written is kept. The other was delivered again, and then recognized.
     [quarrel] = shop.once_confirmed("quarrel")
     loser = shop.dead_letter(other if quarrel["items"][0]["quantity"] == 1 else one)
     assert (loser["orderId"], loser["reason"]) == ("quarrel", "an order with this id and different contents exists")
@@ -152,7 +152,7 @@ def test_of_a_batch_of_all_sorts_each_message_ends_where_it_belongs(shop: Deploy
 
 
 def test_a_dead_letter_is_replayed_by_the_deployed_function(shop: DeployedShop) -> None:
-    shop.stage.sqs.send_message(  # as SQS itself puts it there when its reader has died six times
+    shop.stage.sqs.send_message(  # as SQS itself puts it there after its reader died six times
         QueueUrl=shop.stage.queue_url("ORDER_DEAD_LETTERS"), MessageBody=json.dumps(event("crashed", "PROD-007"))
     )
     replayed = shop.deployment.eventually(
@@ -175,18 +175,18 @@ def test_an_order_placed_by_the_api_is_fulfilled_and_found_by_one_correlation_id
 
     published, *_ = shop.published_of(order_id)
     assert published["detail"]["correlationId"] == "corr-of-the-click"
-    said = shop.deployment.eventually(
+    logged = shop.deployment.eventually(
         "the consumer's log of the order",
         lambda: [
             line
-            for line in shop.deployment.said("order_consumer", "corr-of-the-click")
+            for line in shop.deployment.logged("order_consumer", "corr-of-the-click")
             if line.get("message") == "order confirmed"
         ],
     )
-    assert [line["orderId"] for line in said] == [order_id]
+    assert [line["orderId"] for line in logged] == [order_id]
 
 
-def test_a_function_may_do_its_own_work_and_no_other(shop: DeployedShop) -> None:
+def test_a_function_may_do_its_own_work_and_nothing_else(shop: DeployedShop) -> None:
     queue = {"QueueUrl": shop.stage.queue_url("ORDER_QUEUE")}
     forged = {"TableName": shop.stage["ORDERS_TABLE"], "Item": {"orderId": {"S": "forged"}}}
     may = shop.deployment.may
@@ -210,7 +210,7 @@ def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: 
     with shop.sending() as sent:
         shop.deployment.redeploy()
         shop.deployment.eventually(
-            "an order fulfilled by the new code", lambda: shop.deployment.said("order_consumer", "by new code")
+            "an order fulfilled by the new code", lambda: shop.deployment.logged("order_consumer", "by new code")
         )
     # The emulator ends a consumer in the middle of a batch, which is left to the next one, a visibility timeout later.
     orders = shop.once_confirmed(*waiting, *sent, seconds=120)
@@ -221,15 +221,15 @@ def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: 
     assert {books[order["orderId"]]["paymentId"] for order in orders} == {order["paymentId"] for order in orders}
     assert {books[order["orderId"]]["state"] for order in orders} == {"CHARGED"}
 
-    old = {line["orderId"] for line in shop.deployment.said("order_consumer", '"order confirmed"')}
-    new = {line["orderId"] for line in shop.deployment.said("order_consumer", '"order confirmed by new code"')}
+    old = {line["orderId"] for line in shop.deployment.logged("order_consumer", '"order confirmed"')}
+    new = {line["orderId"] for line in shop.deployment.logged("order_consumer", '"order confirmed by new code"')}
     assert old & {*waiting, *sent}
     assert new & {*sent}
 
 
 def test_an_order_whose_message_was_never_sent_is_recovered_by_the_schedule(shop: DeployedShop) -> None:
     shop.once_confirmed("forgotten", seconds=SCHEDULE_SECONDS)
-    assert "forgotten" in {line.get("orderId") for line in shop.deployment.said("recover", "order recovered")}
+    assert "forgotten" in {line.get("orderId") for line in shop.deployment.logged("recover", "order recovered")}
 
 
 def test_the_operator_is_alerted_of_dead_letters_by_the_schedule(shop: DeployedShop) -> None:
@@ -237,7 +237,7 @@ def test_the_operator_is_alerted_of_dead_letters_by_the_schedule(shop: DeployedS
     notification = json.loads(alert)
     assert notification["Subject"].startswith(f"OrderOnce {STAGE}: ")
     assert f"python -m ops --stage {STAGE} dead-letters list" in notification["Message"]
-    assert shop.deployment.said("dead_letter_monitor", "dead letters are waiting")
+    assert shop.deployment.logged("dead_letter_monitor", "dead letters are waiting")
 
 
 def test_deleting_takes_the_functions_and_leaves_tables_and_queues(shop: DeployedShop) -> None:

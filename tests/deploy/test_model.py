@@ -21,7 +21,7 @@ anything: st.SearchStrategy[Any] = st.none() | st.booleans() | numbers | texts |
 
 
 def mostly(otherwise: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Nearly always as it should be, so that whole orders are met; now and then anything at all."""
+    """Nearly always valid, so that whole orders occur; now and then anything at all."""
     return st.integers(0, 39).flatmap(lambda n: anything if n == 23 else otherwise)
 
 
@@ -96,7 +96,7 @@ def test_the_gateway_refuses_nothing_that_the_function_would_accept(document: An
         {"customerId": "c", "items": [], "totalAmount": 1, "shippingAddress": {"street": "s"}},
     ],
 )
-def test_the_gateway_turns_away_what_can_be_no_order(document: Any) -> None:
+def test_the_gateway_refuses_what_cannot_be_an_order(document: Any) -> None:
     assert not GATEWAY.is_valid(document)
 
 
@@ -108,7 +108,7 @@ def test_both_spellings_pass(customer: str, units: str) -> None:
     assert order_request(exact_json.loads(json.dumps(document).encode()), "USD").customer_id == "c"
 
 
-def test_the_model_is_draft_4_of_the_words_that_the_gateway_knows() -> None:
+def test_the_model_is_draft_4_with_keywords_that_the_gateway_knows() -> None:
     Draft4Validator.check_schema(order_model())
     words: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""What `make package` makes of each stage: the template that CloudFormation gets."""
+"""What `make package` writes for each stage: the template for CloudFormation."""
 
 import json
 import subprocess
@@ -10,13 +10,13 @@ import pytest
 
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_of
+from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
 
 
 def lint(path: Path) -> str:
-    """Empty: nothing to find fault with, or warnings at most."""
+    """The errors of cfn-lint; empty if there are only warnings."""
     cfn_lint = Path(sys.executable).with_name("cfn-lint")
     command = [str(cfn_lint), "--non-zero-exit-code", "error", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ def test_cfn_lint_finds_no_error_in_the_stack_of_resources(stage: str, tmp_path:
 
 @pytest.mark.parametrize("stage", DEPLOYED)
 def test_the_stack_of_resources_fits_into_one_call(stage: str) -> None:
-    """51,200 bytes (AWS CloudFormation User Guide, "quotas"), so it takes no bucket."""
+    """51,200 bytes (AWS CloudFormation User Guide, "quotas"), so it needs no bucket."""
     assert len(json.dumps(resources_template(stage), separators=(",", ":"))) < 51_200
 
 
@@ -63,10 +63,10 @@ def test_a_package_is_for_one_stage(package: Package) -> None:
 # --- functions and roles ---
 
 
-def test_there_are_the_functions_that_config_json_speaks_of_and_no_others(package: Package) -> None:
+def test_the_functions_are_those_of_config_json(package: Package) -> None:
     """Chalice silently ignores a name that it does not know."""
     assert set(package.of_type("AWS::Serverless::Function")) == set(FUNCTIONS.values())
-    assert set(stage_of(stage_name(package))["lambda_functions"]) == set(FUNCTIONS)
+    assert set(stage_config(stage_name(package))["lambda_functions"]) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -76,12 +76,12 @@ def test_each_function_has_the_role_of_its_own_policy(function: str, package: Pa
     assert policy["PolicyDocument"] == packaged_policy(function)
 
 
-def test_there_is_a_role_for_each_function_and_none_besides(package: Package) -> None:
+def test_there_is_one_role_for_each_function_and_no_other(package: Package) -> None:
     assert set(package.of_type("AWS::IAM::Role")) == {role_id(function) for function in FUNCTIONS}
 
 
 def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> None:
-    """But ask for a queue's URL, which it is told."""
+    """Except asking for a queue's URL, which its settings have."""
     for function, grants in GRANTS.items():
         allowed = {a for grant in grants for a in grant.actions} - {"sqs:GetQueueUrl"}
         packaged = {a for statement in packaged_policy(function)["Statement"] for a in statement["Action"]}
@@ -90,7 +90,7 @@ def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_each_function_is_as_its_stage_says(function: str, package: Package) -> None:
-    stage = stage_of(stage_name(package))
+    stage = stage_config(stage_name(package))
     own = stage["lambda_functions"][function]
     made = package.function(function)
     assert made["Timeout"] == own.get("lambda_timeout", config()["lambda_timeout"])
@@ -135,7 +135,7 @@ def mapping(package: Package) -> dict[str, Any]:
     return properties
 
 
-def test_the_consumers_mapping_waits_for_the_queue_of_the_stack(package: Package) -> None:
+def test_the_consumers_mapping_depends_on_the_queue_of_the_stack(package: Package) -> None:
     assert mapping(package)["Queue"] == {"Fn::Sub": "${OrderQueue.Arn}"}
     assert mapping(package)["BatchSize"] == 10
 
@@ -156,8 +156,8 @@ def routes(package: Package) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def test_every_route_asks_for_a_signed_request(package: Package) -> None:
-    """All but OPTIONS, which a browser asks unsigned, and which the gateway answers by itself."""
+def test_every_route_requires_a_signed_request(package: Package) -> None:
+    """All but OPTIONS, which a browser sends unsigned, and which the gateway answers itself."""
     assert package.definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
     unsigned = {(path, method) for path, method, route in routes(package) if route.get("security") != [{"sigv4": []}]}
     assert {method for _, method in unsigned} == {"options"}
@@ -181,7 +181,7 @@ def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
     assert api["TracingEnabled"] is True
     assert api["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["ApiAccessLog", "Arn"]}
     assert json.loads(api["AccessLogSetting"]["Format"])["apiRequestId"] == "$context.requestId"
-    retention = stage_of(stage_name(package))["log_retention_in_days"]
+    retention = stage_config(stage_name(package))["log_retention_in_days"]
     assert package.properties("ApiAccessLog")["RetentionInDays"] == retention
 
 
@@ -254,13 +254,13 @@ def test_everything_at_rest_is_encrypted_with_the_stages_key_if_it_has_one(packa
             assert (own_key[inner[0]] if inner else own_key) == key
 
 
-def test_dev_has_keys_of_awss_and_prod_one_of_its_own(package: Package) -> None:
+def test_dev_has_keys_of_aws_and_prod_its_own(package: Package) -> None:
     wanted = {"dev": "AWS_OWNED", "prod": "STAGE_KEY"}[stage_name(package)]
     assert package.template["Parameters"]["Encryption"]["Default"] == wanted
     assert package.resources["StageKey"]["Condition"] == "OwnKey"
 
 
-def test_the_services_that_bring_things_may_use_the_key(prod: Package) -> None:
+def test_the_services_that_deliver_messages_may_use_the_key(prod: Package) -> None:
     statements = prod.properties("StageKey")["KeyPolicy"]["Statement"]
     services = {json.dumps(s["Principal"]["Service"]) for s in statements if "Service" in s["Principal"]}
     assert services == {
@@ -272,7 +272,7 @@ def test_the_services_that_bring_things_may_use_the_key(prod: Package) -> None:
         assert statement["Sid"] == "Administration" or statement["Condition"]
 
 
-def test_queues_are_spoken_to_under_tls_only(package: Package) -> None:
+def test_queues_require_tls(package: Package) -> None:
     policies = package.of_type("AWS::SQS::QueuePolicy").values()
     assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == {"OrderQueue", "OrderDeadLetters"}
     for policy in policies:
@@ -294,6 +294,6 @@ def test_receives_are_counted_alike_by_queue_and_consumer(package: Package) -> N
 
 
 def test_the_mapping_is_as_its_stage_says(package: Package) -> None:
-    settings = stage_of(stage_name(package))["environment_variables"]
+    settings = stage_config(stage_name(package))["environment_variables"]
     assert mapping(package)["MaximumBatchingWindowInSeconds"] == int(settings["CONSUMER_BATCHING_WINDOW_SECONDS"])
     assert mapping(package)["ScalingConfig"]["MaximumConcurrency"] == int(settings["CONSUMER_MAX_CONCURRENCY"])

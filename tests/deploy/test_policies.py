@@ -11,7 +11,7 @@ from chalicelib.adapters import clients
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
 from deploy import policies
-from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_of
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
 from tests.deploy.usage import Permission, permissions
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
@@ -50,16 +50,16 @@ def drive_api(shop: Shop) -> None:
     shop.ask("POST", f"/orders/{confirmed.order_id}/cancel")
     shop.ask("POST", f"/orders/{shipped.order_id}/ship")
     shop.ask("POST", f"/orders/{shipped.order_id}/deliver")
-    # The product goes while an order without a key stands: its replay is found by its reservation.
+    # The product is removed after an order without a key: its replay is found by its claim.
     shop.set_product("PROD-001", price=None)
     shop.clock.advance(minutes=2)
     shop.place(shop.order(customerId="CUST-2"))
 
 
 def drive_consumer(shop: Shop) -> None:
-    """Orders of clients and producers, an end of each kind, a refund, and messages that fail for now and for good."""
+    """Orders of clients and producers, each kind of end, a refund, and messages that fail once or for good."""
     stocked = shop.place(key="k1")
-    shop.produce(shop.event("p1"), shop.event("p2", totalAmount=1), "no JSON")
+    shop.produce(shop.event("p1"), shop.event("p2", totalAmount=1), "not JSON")
     shop.run_queue()
     shop.ask("POST", f"/orders/{stocked.order_id}/cancel")
     shop.run_queue()
@@ -83,15 +83,15 @@ def drive_recover(shop: Shop) -> None:
 
 
 def drive_monitor(shop: Shop) -> None:
-    """Dead letters that somebody is told of."""
-    shop.produce("no JSON")
+    """Dead letters that somebody is notified of."""
+    shop.produce("not JSON")
     shop.run_queue()
     entry.dead_letter_monitor(SCHEDULED, FakeLambdaContext("dead_letter_monitor"))
 
 
 def drive_replay(shop: Shop) -> None:
     """Dead letters, one of which is wanted."""
-    shop.produce("no JSON", shop.event("p1", items=[]))
+    shop.produce("not JSON", shop.event("p1", items=[]))
     shop.run_queue()
     answer = entry.replay_dead_letters({"orderId": "p1"}, FakeLambdaContext("replay_dead_letters"))
     assert answer["replayed"] == 1
@@ -107,7 +107,7 @@ DRIVERS: Mapping[str, Callable[[Shop], None]] = {
 
 
 class Usage:
-    """What each function has called, as permissions. Every invocation is a cold start, which remembers nothing."""
+    """What each function has called, as permissions. Every invocation is a cold start."""
 
     def __init__(self, shop: Shop, patch: pytest.MonkeyPatch) -> None:
         self.shop = shop
@@ -160,7 +160,7 @@ def test_the_files_are_what_the_table_says() -> None:
 
 @pytest.mark.parametrize("stage", DEPLOYED)
 def test_each_function_names_its_own_file_and_there_is_no_policy_to_fall_back_to(stage: str) -> None:
-    configured = stage_of(stage)
+    configured = stage_config(stage)
     assert configured["autogen_policy"] is False
     assert "iam_policy_file" not in configured
     named = {name: function["iam_policy_file"] for name, function in configured["lambda_functions"].items()}

@@ -1,4 +1,4 @@
-"""Stacks are made, brought up to date and deleted by the operator's commands, on moto."""
+"""Stacks are created, updated and deleted by the operator's commands, on moto."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from deploy import __main__ as command
-from deploy.stacks import StackFailed, Stacks, uploaded
-from deploy.stages import parameters_of
+from deploy.stacks import StackFailed, Stacks, upload
+from deploy.stages import stage_parameters
 from tests.deploy.packages import Package
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # what moto knows nothing of
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
 
 Run = Callable[..., Result]
 
@@ -33,7 +33,7 @@ def table_names() -> list[str]:
     return sorted(boto3.client("dynamodb").list_tables()["TableNames"])
 
 
-def test_make_resources_makes_all_that_the_stage_needs(run: Run) -> None:
+def test_make_resources_creates_all_that_the_stage_needs(run: Run) -> None:
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 0, result.output
     assert table_names() == [f"orderonce-dev-{name}" for name in ("idempotency", "inventory", "orders", "payments")]
@@ -47,11 +47,11 @@ def test_make_resources_can_be_repeated(run: Run) -> None:
     assert second.output == first.output
 
 
-def test_a_stage_that_is_none_is_refused_in_one_sentence(run: Run) -> None:
+def test_an_unknown_stage_is_refused_in_one_sentence(run: Run) -> None:
     for name in ("resources", "destroy"):
         result = run(name, "--stage", "local")
         assert result.exit_code == 1
-        assert result.output == "Error: 'local' is no deployed stage; these are: dev, prod\n"
+        assert result.output == "Error: 'local' is not a deployed stage; choose dev or prod\n"
 
 
 def test_make_destroy_says_what_is_kept(run: Run) -> None:
@@ -64,11 +64,11 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
 
-def test_destroying_what_is_not_there_is_no_fault(run: Run) -> None:
+def test_destroying_a_stage_that_does_not_exist_succeeds(run: Run) -> None:
     assert run("destroy", "--stage", "prod").exit_code == 0
 
 
-def test_what_aws_refuses_is_said_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_aws_refuses_is_reported_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:CreateChangeSet"}}
     monkeypatch.setattr(Stacks, "deploy", Mock(side_effect=ClientError(denied, "CreateChangeSet")))  # type: ignore[arg-type]
     result = run("resources", "--stage", "dev")
@@ -76,8 +76,8 @@ def test_what_aws_refuses_is_said_without_a_traceback(run: Run, monkeypatch: pyt
     assert "Error: An error occurred (AccessDenied)" in result.output
 
 
-class _Told:
-    """A CloudFormation that has nothing to do, as AWS says so."""
+class _FailedChangeSet:
+    """A CloudFormation whose change sets fail for this reason."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -94,29 +94,25 @@ class _Told:
         return call
 
     def get_waiter(self, name: str) -> Any:
-        class Waiter:
-            def wait(self, **_: Any) -> None:
-                raise WaiterError(name, "Waiter encountered a terminal failure state", {})
-
-        return Waiter()
+        return Mock(wait=Mock(side_effect=WaiterError(name, "Waiter encountered a terminal failure state", {})))
 
 
-def test_a_change_set_without_changes_is_no_failure() -> None:
-    client = _Told("The submitted information didn't contain changes. Submit different information.")
-    assert Stacks(client).deploy("s", {"TemplateBody": "{}"}, parameters_of("dev")) == {}  # type: ignore[arg-type]
+def test_a_change_set_without_changes_is_not_a_failure() -> None:
+    client = _FailedChangeSet("The submitted information didn't contain changes. Submit different information.")
+    assert Stacks(client).deploy("s", {"TemplateBody": "{}"}, stage_parameters("dev")) == {}  # type: ignore[arg-type]
     assert "execute_change_set" not in client.calls
     assert "delete_change_set" in client.calls
 
 
 def test_a_change_set_that_fails_says_why() -> None:
-    client = _Told("Transform AWS::Serverless-2016-10-31 failed")
+    client = _FailedChangeSet("Transform AWS::Serverless-2016-10-31 failed")
     with pytest.raises(StackFailed, match="Transform"):
-        Stacks(client).deploy("s", {"TemplateBody": "{}"}, parameters_of("dev"))  # type: ignore[arg-type]
+        Stacks(client).deploy("s", {"TemplateBody": "{}"}, stage_parameters("dev"))  # type: ignore[arg-type]
 
 
 def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     put: dict[str, Path] = {}
-    key, path = uploaded(prod.path.parent, "prod", put.__setitem__)
+    key, path = upload(prod.path.parent, "prod", put.__setitem__)
     assert put[key] == path
     (code,) = put.keys() - {key}
     template = json.loads(path.read_text(encoding="utf-8"))
@@ -124,5 +120,5 @@ def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     assert {json.dumps(f["Properties"]["CodeUri"]) for f in functions} == {
         json.dumps({"Bucket": {"Ref": "CodeBucket"}, "Key": code})
     }
-    assert path.stat().st_size < 1_000_000  # CloudFormation takes no larger one
-    assert uploaded(prod.path.parent, "prod", put.__setitem__)[0] == key
+    assert path.stat().st_size < 1_000_000  # the maximum of CloudFormation
+    assert upload(prod.path.parent, "prod", put.__setitem__)[0] == key

@@ -1,4 +1,4 @@
-"""AWS calls are subsegments of X-Ray where the SDK is there, and the service does not need it anywhere."""
+"""AWS calls are subsegments of X-Ray if the SDK is installed; the service works without it."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ print(json.dumps([traced, sent]))
 
 
 def run(environment: dict[str, str], program: str = PROGRAM) -> Any:
-    """In a process of its own: what is patched stays patched."""
+    """In its own process: what is patched stays patched."""
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -54,7 +54,7 @@ def test_in_lambda_each_call_is_a_subsegment_once_in_threads_too() -> None:
     assert run(IN_LAMBDA) == [True, [["sqs", "CreateQueue"], ["sqs", "ListQueues"]]]
 
 
-def test_without_the_sdk_there_is_no_tracing_and_no_fault() -> None:
+def test_without_the_sdk_nothing_is_traced_and_nothing_fails() -> None:
     missing = 'import sys; sys.modules["aws_xray_sdk"] = None\n' + PROGRAM
     assert run(IN_LAMBDA, missing) == [False, []]
 
@@ -64,6 +64,6 @@ def test_outside_of_lambda_nothing_is_patched(monkeypatch: pytest.MonkeyPatch) -
     assert trace_aws_calls() is False
 
 
-def test_outside_of_an_invocation_a_call_is_no_fault() -> None:
+def test_outside_of_an_invocation_a_call_does_not_fail() -> None:
     environment = {name: value for name, value in IN_LAMBDA.items() if name != "_X_AMZN_TRACE_ID"}
     assert run(environment)[0] is True

@@ -1,4 +1,4 @@
-"""Alarms, dashboard and saved queries: what an operator sees, and is woken by."""
+"""Alarms, dashboard and saved queries: what an operator sees, and is alerted by."""
 
 import json
 import re
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.queues import order_created_event
-from deploy.alarms import FEWEST_ORDERS, NAMESPACE
-from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, timeout_of
+from deploy.alarms import MIN_COUNT, NAMESPACE
+from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, function_timeout
 from deploy.template import resources_template
 from tests.deploy.packages import Package
 from tests.support.orders import an_order
@@ -34,7 +34,7 @@ def alarms(package: Package) -> dict[str, dict[str, Any]]:
     return {alarm["AlarmName"]["Fn::Sub"].removeprefix("orderonce-${Stage}-"): alarm for alarm in found}
 
 
-def rings(alarm: dict[str, Any], value: float) -> bool:
+def is_on(alarm: dict[str, Any], value: float) -> bool:
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
     threshold: float = alarm["Threshold"]
     return value > threshold
@@ -47,19 +47,19 @@ def test_there_is_an_alarm_for_whatever_somebody_must_know(package: Package) -> 
     assert set(alarms(package)) == ALARMS
 
 
-def test_every_alarm_tells_the_topic_when_it_rings_and_when_it_is_over(package: Package) -> None:
+def test_every_alarm_notifies_the_topic_when_it_starts_and_when_it_is_over(package: Package) -> None:
     for alarm in alarms(package).values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlertsTopic"}]
 
 
-def test_what_no_data_means_is_chosen_for_every_alarm(package: Package) -> None:
+def test_what_missing_data_means_is_chosen_for_every_alarm(package: Package) -> None:
     silence = {name: alarm["TreatMissingData"] for name, alarm in alarms(package).items()}
     assert {name for name, meaning in silence.items() if meaning == "breaching"} == {"orders-overdue"}
     assert set(silence.values()) == {"breaching", "notBreaching"}
 
 
 def rate(alarm: dict[str, Any], **sums: float) -> float:
-    """What the metric mathematics comes to, for these sums of five minutes; nothing for a metric without data."""
+    """The result of the metric mathematics for these sums of five minutes; a metric without data is left out."""
     queries = {query["Id"]: query for query in alarm["Metrics"]}
     metrics = {i: q["MetricStat"] for i, q in queries.items() if "MetricStat" in q}
     assert {(stat["Stat"], stat["Period"]) for stat in metrics.values()} == {("Sum", 300)}
@@ -71,7 +71,7 @@ def rate(alarm: dict[str, Any], **sums: float) -> float:
     }
     for query in queries.values():
         if "Expression" in query:
-            # IF is lazy here, so that nothing is divided by no order at all.
+            # IF is lazy here, so that nothing is divided by zero.
             expression = re.sub(r"IF\((.*), (100.*), 0\)", r"IF(\1, lambda: \2, 0)", query["Expression"])
             values[query["Id"]] = eval(expression, {"__builtins__": {}, **words, **values})
     (returned,) = (query["Id"] for query in queries.values() if query["ReturnData"])
@@ -80,23 +80,27 @@ def rate(alarm: dict[str, Any], **sums: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("failed", "confirmed", "cancelled", "wakes"),
+    ("name", "sums", "on"),
     [
-        (4, 6, None, True),
-        (3, 7, None, False),
-        (4, 5, None, False),  # too few to say anything
-        (20, None, None, True),
-        (None, 20, None, False),
-        (None, None, None, False),
-        (7, 10, 10, False),
+        ("failed-orders-rate", {"OrdersFailed": 4, "OrdersConfirmed": 6}, True),
+        ("failed-orders-rate", {"OrdersFailed": 3, "OrdersConfirmed": 7}, False),
+        ("failed-orders-rate", {"OrdersFailed": 4, "OrdersConfirmed": 5}, False),  # too few orders
+        ("failed-orders-rate", {"OrdersFailed": 20}, True),
+        ("failed-orders-rate", {"OrdersConfirmed": 20}, False),
+        ("failed-orders-rate", {}, False),
+        ("failed-orders-rate", {"OrdersFailed": 7, "OrdersConfirmed": 10, "OrdersCancelled": 10}, False),
+        ("api-5xx-rate", {"5XXError": 1, "Count": 10}, True),
+        ("api-5xx-rate", {"5XXError": 1, "Count": 20}, False),
+        ("api-5xx-rate", {"5XXError": 1, "Count": 5}, False),  # too few requests
+        ("api-5xx-rate", {"5XXError": 2, "Count": 21}, True),
     ],
 )
-def test_failed_orders_wake_people_beyond_30_percent_of_those_finished(
-    failed: float | None, confirmed: float | None, cancelled: float | None, wakes: bool, prod: Package
+def test_an_alarm_is_on_beyond_30_percent_of_failed_orders_and_5_percent_of_failed_requests(
+    name: str, sums: dict[str, float], on: bool, prod: Package
 ) -> None:
-    alarm = alarms(prod)["failed-orders-rate"]
-    given = {"OrdersFailed": failed, "OrdersConfirmed": confirmed, "OrdersCancelled": cancelled}
-    assert rings(alarm, rate(alarm, **{name: value for name, value in given.items() if value is not None})) is wakes
+    alarm = alarms(prod)[name]
+    assert MIN_COUNT == 10
+    assert is_on(alarm, rate(alarm, **sums)) is on
 
 
 def test_failed_orders_are_counted_by_the_business_and_not_by_lambda(prod: Package) -> None:
@@ -107,22 +111,13 @@ def test_failed_orders_are_counted_by_the_business_and_not_by_lambda(prod: Packa
         assert stat["Dimensions"] == [{"Name": "service", "Value": {"Fn::Sub": "orderonce-${Stage}"}}]
 
 
-@pytest.mark.parametrize(("faults", "requests", "wakes"), [(1, 10, True), (1, 20, False), (1, 5, False), (2, 21, True)])
-def test_faults_of_the_api_wake_people_beyond_5_percent(
-    faults: float, requests: float, wakes: bool, prod: Package
-) -> None:
-    alarm = alarms(prod)["api-5xx-rate"]
-    assert FEWEST_ORDERS == 10
-    assert rings(alarm, rate(alarm, **{"5XXError": faults, "Count": requests})) is wakes
-
-
 def test_throttles_of_every_function_and_table_are_summed(prod: Package) -> None:
     functions = [query["MetricStat"]["Metric"] for query in alarms(prod)["lambda-throttles"]["Metrics"][:-1]]
     assert {d["Value"]["Ref"] for metric in functions for d in metric["Dimensions"]} == set(FUNCTIONS.values())
     tables = [query["MetricStat"]["Metric"] for query in alarms(prod)["dynamodb-throttles"]["Metrics"][:-1]]
-    told = {(d["Value"]["Ref"], metric["MetricName"]) for metric in tables for d in metric["Dimensions"]}
-    assert len(told) == 8
-    assert {table for table, _ in told} == set(prod.of_type("AWS::DynamoDB::Table"))
+    metrics = {(d["Value"]["Ref"], metric["MetricName"]) for metric in tables for d in metric["Dimensions"]}
+    assert len(metrics) == 8
+    assert {table for table, _ in metrics} == set(prod.of_type("AWS::DynamoDB::Table"))
 
 
 def test_metric_mathematics_is_small_enough(package: Package) -> None:
@@ -135,7 +130,7 @@ def test_metric_mathematics_is_small_enough(package: Package) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_run_near_its_time_limit_wakes_people(function: str, package: Package) -> None:
+def test_a_run_near_its_time_limit_has_an_alarm(function: str, package: Package) -> None:
     alarm = alarms(package)[f"{function.replace('_', '-')}-duration"]
     limit = package.function(function)["Timeout"]
     assert alarm["Threshold"] == 0.8 * limit * 1000
@@ -166,13 +161,13 @@ def chapters() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("alarm", sorted(ALARMS))
-def test_the_runbook_says_of_every_alarm_what_it_means_and_what_to_do(alarm: str) -> None:
+def test_the_runbook_says_what_every_alarm_means_and_what_to_do(alarm: str) -> None:
     chapter = chapters()[alarm]
     for part in ("**Means**", "**Look at**", "**Do**"):
         assert part in chapter
 
 
-def test_the_runbook_has_no_chapter_of_an_alarm_that_is_gone() -> None:
+def test_the_runbook_has_no_chapter_without_an_alarm() -> None:
     assert set(chapters()) == ALARMS
 
 
@@ -182,9 +177,9 @@ def test_every_alarm_leads_to_its_chapter(prod: Package) -> None:
 
 
 @pytest.mark.parametrize("stage", DEPLOYED)
-def test_the_runbook_tells_the_time_limits_as_they_are(stage: str) -> None:
+def test_the_runbook_has_the_time_limits_as_they_are(stage: str) -> None:
     for function in FUNCTIONS:
-        assert f"{timeout_of(stage, function)} s" in chapters()[f"{function.replace('_', '-')}-duration"]
+        assert f"{function_timeout(stage, function)} s" in chapters()[f"{function.replace('_', '-')}-duration"]
 
 
 # --- the dashboard ---
@@ -205,18 +200,14 @@ def test_the_dashboard_has_six_full_rows(package: Package) -> None:
 
 def test_the_dashboard_shows_what_the_operator_asks_for(package: Package) -> None:
     shown = json.dumps(board(package))
-    for wanted in ("Count", "Latency", "4XXError", "5XXError", "p50", "p95", "p99"):
-        assert f'"{wanted}"' in shown
-    for wanted in ("Duration", "Errors", "Throttles", "ConcurrentExecutions", "TransactionConflict"):
-        assert f'"{wanted}"' in shown
-    for wanted in ("NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfMessagesDeleted"):
-        assert f'"{wanted}"' in shown
-    for wanted in ("ConsumedReadCapacityUnits", "WriteThrottleEvents", "ApproximateAgeOfOldestMessage"):
-        assert f'"{wanted}"' in shown
+    wanted = """Count Latency 4XXError 5XXError p50 p95 p99 Duration Errors Throttles ConcurrentExecutions
+        TransactionConflict NumberOfMessagesSent NumberOfMessagesReceived NumberOfMessagesDeleted
+        ConsumedReadCapacityUnits WriteThrottleEvents ApproximateAgeOfOldestMessage"""
+    assert [name for name in wanted.split() if f'"{name}"' not in shown] == []
     assert "{OrderOnce,reason,service}" in shown
 
 
-def test_the_dashboard_names_what_is_there(package: Package) -> None:
+def test_the_dashboard_names_existing_resources(package: Package) -> None:
     body = package.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
     named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", body)}
     assert named - {"Stage", "AWS::Region"} <= package.resources.keys()
@@ -226,7 +217,7 @@ def test_the_dashboard_names_what_is_there(package: Package) -> None:
 def test_every_business_metric_that_is_shown_or_watched_is_counted_somewhere(package: Package) -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chalicelib").rglob("*.py"))
     wanted = set(business_metrics(package))
-    # Those whose name is put together from an outcome or a status.
+    # Names that are composed of an outcome or a status.
     composed = {name for name in wanted if re.fullmatch("Payments(Charged|Declined|Unknown)|OrdersCancelled", name)}
     assert {name for name in wanted - composed if f'"{name}"' not in source} == set()
     assert 'f"Payments{' in source
@@ -251,7 +242,7 @@ def test_one_query_finds_a_correlation_id_through_api_consumer_and_events(packag
     groups = {group["Ref"] for group in query["LogGroupNames"]}
     assert {"ApiHandlerLogGroup", "OrderConsumerLogGroup", "OrderEventsLog"} <= groups
     assert groups <= package.resources.keys()
-    # The field is called the same in log lines, in messages and (below `detail`) in events.
+    # The field has the same name in log lines, in messages and (below `detail`) in events.
     assert 'correlationId = "PUT-IT-HERE" or detail.correlationId' in query["QueryString"]
     assert '"correlationId": "abc"' in order_created_event(an_order(correlation_id="abc"))
 

@@ -1,4 +1,4 @@
-"""The workflows hold no keys, run nothing that can change under them, and ask before prod."""
+"""The workflows have no keys, run only pinned actions, and ask before prod."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def workflow(name: str) -> Any:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_is_pinned_to_a_commit(path: Path) -> None:
-    """A tag can be moved; the version that the commit is stands beside it."""
+    """A tag can be moved; a comment has the version of the commit."""
     used = re.findall(r"uses: (\S+)(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert used
     for action, comment in used:
@@ -51,7 +51,7 @@ def test_only_the_jobs_that_deploy_get_a_token_for_aws() -> None:
 def test_prod_comes_after_dev_and_dev_after_the_tests() -> None:
     jobs = workflow("deploy")["jobs"]
     assert {name: job.get("needs") for name, job in jobs.items()} == {"test": None, "dev": "test", "prod": "dev"}
-    # The environment is where the approval is asked for.
+    # The environment requires the approval.
     assert {name: jobs[name]["environment"] for name in DEPLOYED} == {stage: stage for stage in DEPLOYED}
     assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
 

@@ -1,4 +1,4 @@
-"""What a Lambda function calls: recorded while it runs, as the permissions that IAM would ask for."""
+"""What a Lambda function calls, as the permissions that IAM requires."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,13 +13,13 @@ _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "Co
 
 
 def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
-    """What IAM asks for before it lets this call through (Service Authorization Reference)."""
+    """The permissions that IAM requires for this call (Service Authorization Reference)."""
     params, operation = call.params, call.operation
     match call.service:
         case "dynamodb":
             yield from _tables(operation, params, stage)
         case "sqs":
-            # Calls for a batch ask for the permission of the single call.
+            # A batch needs the permission of the single call.
             name = str(params.get("QueueName") or params["QueueUrl"]).rpartition("/")[2]
             yield _setting(stage, name, "ORDER_QUEUE", "ORDER_DEAD_LETTERS"), f"sqs:{operation.removesuffix('Batch')}"
         case "events":
@@ -35,7 +35,7 @@ def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
 def _tables(operation: str, params: Mapping[str, Any], stage: Stage) -> Iterator[Permission]:
     tables = ("ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE", "PAYMENTS_TABLE")
     if operation == "TransactWriteItems":
-        # No action of its own: each of its writes asks for that of the single write.
+        # Not an action of IAM: each of its writes needs the action of a single write.
         for action in params["TransactItems"]:
             ((kind, write),) = action.items()
             yield _setting(stage, write["TableName"], *tables), f"dynamodb:{_WRITES[kind]}"

@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass
 class DeployedShop:
-    """One deployment in use. It waits for what it is asked for, but never without end."""
+    """One deployment in use. It waits for what it is asked for, but not forever."""
 
     deployment: Deployment
     arrived: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class DeployedShop:
         return self.deployment.stage
 
     def open(self) -> None:
-        """Load the catalogue, store an order whose message never was sent, and listen to what will be published."""
+        """Load the catalogue, store an order whose message was never sent, and listen to the bus."""
         load_catalogue(self.stage["INVENTORY_TABLE"], CATALOGUE)
         forgotten = an_order("forgotten", {"PROD-004": 1}, outbox=OutboxEntry(datetime.now(UTC) - timedelta(minutes=5)))
         self.stage.dynamodb.put_item(TableName=self.stage["ORDERS_TABLE"], Item=order_to_item(forgotten))
@@ -89,7 +89,7 @@ class DeployedShop:
 
     @contextmanager
     def sending(self) -> Iterator[list[str]]:
-        """A producer at work meanwhile: new orders, and now and then one of them twice. Gives their ids."""
+        """A producer at work meanwhile: new orders, some of them twice. Gives their ids."""
         sent: list[str] = []
         enough = threading.Event()
 
@@ -109,7 +109,7 @@ class DeployedShop:
 
     @contextmanager
     def intake_paused(self) -> Iterator[None]:
-        """What is sent meanwhile waits, and then comes together."""
+        """What is sent meanwhile waits, and is then delivered together."""
         [mapping] = self.deployment.lambdas.list_event_source_mappings()["EventSourceMappings"]
         update = self.deployment.lambdas.update_event_source_mapping
         update(UUID=mapping["UUID"], Enabled=False)
@@ -128,7 +128,7 @@ class DeployedShop:
         finally:
             connection.close()
 
-    # --- what becomes of it ---
+    # --- the results ---
 
     def order(self, order_id: str) -> dict[str, Any]:
         """The order as it is stored; empty if it is not."""

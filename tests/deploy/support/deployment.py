@@ -80,7 +80,7 @@ class Deployment:
             self.fail(f"the stack is {status}:\n" + "\n".join(reasons[:20]))
 
     def chalice(self, command: str, seconds: float = 180) -> str:
-        """Run a command of Chalice's for the stage, as an operator types it; what it said."""
+        """Run a command of Chalice's for the stage, as an operator types it; its output."""
         chalice = str(Path(sys.executable).with_name("chalice"))
         try:
             ran = subprocess.run(
@@ -100,28 +100,27 @@ class Deployment:
         return ran.stdout
 
     def redeploy(self) -> str:
-        """`chalice deploy` once more. The emulator cannot update a REST API: it is taken away first, and Chalice makes
-        a new one."""
+        """`chalice deploy` once more. The emulator cannot update a REST API: it is deleted first, and created again."""
         gateway: Any = boto3.client("apigateway")
         for api in gateway.get_rest_apis()["items"]:
             gateway.delete_rest_api(restApiId=api["id"])
         return self.chalice("deploy")
 
     def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
-        """What a function answers to an event. A fault that it raises fails the test."""
+        """What a function answers to an event. An exception fails the test."""
         return self.invoke_by_name(self.named(function), event)
 
     def invoke_by_name(self, name: str, event: Mapping[str, Any]) -> Any:
         """The same for any function of the account."""
         answer = self.lambdas.invoke(FunctionName=name, Payload=json.dumps(event).encode())
-        said = json.loads(answer["Payload"].read() or "null")
+        result = json.loads(answer["Payload"].read() or "null")
         if "FunctionError" in answer:
-            self.fail(f"{name} raised {said}")
-        return said
+            self.fail(f"{name} raised {result}")
+        return result
 
     def may(self, function: str, service: str, call: str, arguments: Mapping[str, Any]) -> bool:
         """Whether the role of a function (`api_handler` is the API's) may make a call of AWS: tried, by a function
-        that has this role for once. A fault other than a refusal fails the test."""
+        that has this role for once. Any error other than a refusal fails the test."""
         name = f"{APP}-probe"
         role = boto3.client("iam").get_role(RoleName=self.named(function))["Role"]["Arn"]
         self.lambdas.create_function(
@@ -156,7 +155,7 @@ class Deployment:
         """The name of a function as it is deployed."""
         return f"{APP}-{STAGE}-{function}"
 
-    def said(self, function: str, words: str) -> list[dict[str, Any]]:
+    def logged(self, function: str, words: str) -> list[dict[str, Any]]:
         """The log lines of a function in CloudWatch Logs that have these words, oldest first."""
         pages = self.logs.get_paginator("filter_log_events").paginate(
             logGroupName=f"/aws/lambda/{self.named(function)}"
@@ -177,7 +176,7 @@ class Deployment:
         return found
 
     def fail(self, reason: str) -> NoReturn:
-        """Fail the test, with the last that the functions and the emulator have said."""
+        """Fail the test, with the last log lines of the functions and the emulator."""
         pytest.fail(f"{reason}\n\n{self.last_words()}", pytrace=False)
 
     def last_words(self) -> str:
@@ -216,9 +215,9 @@ def _copy_project(project: Path) -> None:
 
 
 def _fit(chalice: Path) -> None:
-    """What the emulator cannot take as it is: the functions run on this machine's processor, and it asks for actions
-    like sqs:DeleteMessageBatch, which are none on AWS (sqs:DeleteMessage is the right to both). Also, no order is
-    declined by chance."""
+    """What the emulator cannot use unchanged: functions run on this machine's processor, and it requires actions like
+    sqs:DeleteMessageBatch, which do not exist on AWS (sqs:DeleteMessage allows both). Also, no order is declined by
+    chance."""
     config = chalice / "config.json"
     document = json.loads(config.read_text("utf-8"))
     _replace(document, "lambda_architecture", "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64")
@@ -241,7 +240,7 @@ def _replace(document: dict[str, Any], key: str, value: str) -> None:
 
 def _template() -> dict[str, Any]:
     """The template without what only watches, and the outputs that might name it: the emulator has no alarm by metric
-    maths and no saved query, and undoes the whole stack for one. The template's own tests see to those."""
+    maths and no saved query, and rolls back the whole stack for one. The template's own tests check those."""
     document: dict[str, Any] = json.loads(TEMPLATE.read_text("utf-8"))
     resources = document["Resources"]
     document["Resources"] = {n: r for n, r in resources.items() if not r["Type"].startswith(_ONLY_WATCHING)}
@@ -250,7 +249,7 @@ def _template() -> dict[str, Any]:
 
 
 def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
-    """What an operator's shell has: the way to AWS, and no setting of the service."""
+    """The environment of an operator's shell: the way to AWS, and no setting of the service."""
     own = ("AWS_", "POWERTOOLS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(own) and name != "AUTH"} | {
         **emulator.credentials,
@@ -260,8 +259,8 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
 
 
 def _quick_waiters(folder: Path) -> Path:
-    """botocore's own waiters of Lambda, but that look five times a second whether a function is there, and not every
-    five seconds."""
+    """botocore's own waiters of Lambda, but checking five times a second whether a function exists, not every five
+    seconds."""
     waiters = botocore.loaders.create_loader().load_service_model("lambda", "waiters-2")
     for waiter in waiters["waiters"].values():
         waiter |= {"delay": 0.2, "maxAttempts": 300}

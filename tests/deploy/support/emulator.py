@@ -2,7 +2,7 @@
 
 It lives in a virtual environment of its own, `.cache/emulator/`, made once from tests/deploy/requirements.txt: its
 Python is also the runtime of the Lambda functions, so what is not in the deployed package must be there. The server
-listens on 127.0.0.1 alone, keeps all in memory, and dies with the process that started it, however that ends.
+listens on 127.0.0.1 alone, keeps everything in memory, and ends with the process that started it, however that ends.
 """
 
 import fcntl
@@ -31,8 +31,8 @@ ACCOUNT = "000000000000"
 _CERTIFICATE = Path("ministack-tls") / "server.crt"
 """Where it puts the certificate that it makes for itself, in its temporary folder."""
 
-# The keeper stands between the tests and a server. It ends the server and whatever that has started (one process
-# group) when its own standard input closes, which the system does for it even when the tests are killed.
+# The keeper runs between the tests and a server. It ends the server and all that the server started (one process
+# group) when its standard input closes, which happens even if the tests are killed.
 _KEEPER = """
 import os, signal, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
@@ -56,14 +56,14 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Emulator:
-    """An emulator that answers at `endpoint`; what it says of itself goes to the file `log`."""
+    """An emulator that answers at `endpoint`; its output goes to the file `log`."""
 
     endpoint: str
     log: Path
 
     @property
     def credentials(self) -> dict[str, str]:
-        """The way to it, as environment variables: as the root of its account."""
+        """The environment variables that lead to it, as the root of its account."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_CA_BUNDLE": str(self.log.parent / _CERTIFICATE),
@@ -72,7 +72,7 @@ class Emulator:
         }
 
     def last_words(self, lines: int = 40) -> str:
-        """The end of what it, and the functions in it, have said."""
+        """The end of its output, and of that of the functions in it."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
 
@@ -99,7 +99,7 @@ def running() -> Iterator[Emulator]:
 
 
 def version() -> str:
-    """What tells one environment from another: what is installed in it, and in which Python."""
+    """Identifies an environment: by what is installed in it, and by its Python."""
     return hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
 
 
@@ -115,17 +115,9 @@ def _python() -> Path:
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _run(sys.executable, "-m", "venv", str(folder))
-            _run(
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                "--no-input",
-                "-r",
-                str(REQUIREMENTS),
-            )
-            complete.touch()  # last: what was interrupted is made anew
+            pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+            _run(*pip, "-r", str(REQUIREMENTS))
+            complete.touch()  # last: an interrupted installation is repeated
     return python
 
 
@@ -153,7 +145,7 @@ def kept(
     try:
         yield server
     finally:
-        server.communicate(timeout=30)  # closes standard input, which is the keeper's sign
+        server.communicate(timeout=30)  # closes standard input, which ends the keeper
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""The emulator comes whole or not at all, and goes with whoever started it."""
+"""The emulator is installed completely or not at all, and ends with the process that started it."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_without_openssl_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch, t
         pass
 
 
-def test_an_installation_that_fails_says_why_and_is_begun_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_installation_that_fails_says_why_and_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wrong = tmp_path / "requirements.txt"
     wrong.write_text("no requirement at all\n")
     monkeypatch.setattr(engine, "CACHE", tmp_path / "cache")
