@@ -135,10 +135,7 @@ def test_each_message_of_a_mixed_batch_ends_where_it_belongs(shop: DeployedShop)
     assert shop.order("old") == old
     assert {
         name: (shop.order(name)["status"], shop.order(name)["failureReason"]) for name in ("too-many", "too-cheap")
-    } == {
-        "too-many": ("FAILED", "OUT_OF_STOCK"),
-        "too-cheap": ("FAILED", "TOTAL_MISMATCH"),
-    }
+    } == {"too-many": ("FAILED", "OUT_OF_STOCK"), "too-cheap": ("FAILED", "TOTAL_MISMATCH")}
     # Of two orders with one id the first to be written is kept. The other was delivered again, and then recognized.
     [quarrel] = shop.once_confirmed("quarrel")
     loser = shop.dead_letter(other if quarrel["items"][0]["quantity"] == 1 else one)

@@ -33,10 +33,7 @@ def port(config_json: dict[str, Any]) -> Iterator[int]:
     def closed() -> dict[str, Any]:
         return {}
 
-    with (
-        closing(listen(LOOPBACK, 0, "PORT")) as listener,
-        ApiServer(app, stage_config(app, config_json), listener),
-    ):
+    with closing(listen(LOOPBACK, 0, "PORT")) as listener, ApiServer(app, stage_config(app, config_json), listener):
         yield listener.getsockname()[1]
 
 
@@ -73,10 +70,7 @@ def test_what_one_route_allows_a_browser_an_unknown_one_allows_too(config_json: 
     app = Chalice("orderonce")
     app.route("/closed")(dict)
     app.route("/open", cors=CORSConfig(allow_origin="https://shop.example"))(dict)
-    with (
-        closing(listen(LOOPBACK, 0, "PORT")) as listener,
-        ApiServer(app, stage_config(app, config_json), listener),
-    ):
+    with closing(listen(LOOPBACK, 0, "PORT")) as listener, ApiServer(app, stage_config(app, config_json), listener):
         response, _ = ask(listener.getsockname()[1], "GET", "/nowhere")
     assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
 

@@ -3,7 +3,6 @@
 import os
 import signal
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -16,10 +15,12 @@ from tests.support.shop import Shop
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 
-def bury(shop: Shop, order_id: str, reason: str = "not known", sent_at: datetime | None = None, **fields: Any) -> None:
-    body = exact_json.dumps(shop.event(order_id, **fields))
+def bury(shop: Shop, *order_ids: str, reason: str = "not known", sent_at: datetime | None = None) -> None:
+    """A dead letter for each of these orders."""
     sent = int((sent_at or datetime.now(UTC)).timestamp() * 1000)
-    shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, sent, {}), reason)
+    for order_id in order_ids:
+        body = exact_json.dumps(shop.event(order_id))
+        shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, sent, {}), reason)
 
 
 def seen(shop: Shop) -> dict[str, DeadLetter]:
@@ -34,7 +35,7 @@ def seen(shop: Shop) -> dict[str, DeadLetter]:
 def test_the_list_has_reason_time_and_the_status_of_the_order(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
     shop.run_queue()
-    bury(shop, "o1", "an order with this id and different contents exists", LONG_AGO)
+    bury(shop, "o1", reason="an order with this id and different contents exists", sent_at=LONG_AGO)
     shop.produce("poison")
     shop.run_queue()
     answer = operator.does("dead-letters", "list")
@@ -47,15 +48,14 @@ def test_the_list_has_reason_time_and_the_status_of_the_order(operator: Operator
 
 
 def test_the_list_leaves_everything_where_it_was(operator: Operator, shop: Shop) -> None:
-    for n in range(12):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(12)))
     for _ in range(2):
         assert len(operator.json("dead-letters", "list")) == 12
     assert len(seen(shop)) == 12
 
 
 def test_the_list_for_programs(operator: Operator, shop: Shop) -> None:
-    bury(shop, "o1", "why", LONG_AGO)
+    bury(shop, "o1", reason="why", sent_at=LONG_AGO)
     (entry,) = operator.json("dead-letters", "list")
     assert entry.pop("messageId") == seen(shop)["o1"].message_id
     assert datetime.fromisoformat(entry.pop("firstSentAt")) - LONG_AGO < timedelta(seconds=1)
@@ -82,14 +82,13 @@ def test_what_sqs_redrove_is_listed_with_an_unknown_reason(operator: Operator, s
     ],
 )
 def test_the_list_is_filtered(operator: Operator, shop: Shop, options: list[str], found: set[str]) -> None:
-    bury(shop, "o1", "a conflict past the retries")
-    bury(shop, "o2", "not known", LONG_AGO)
+    bury(shop, "o1", reason="a conflict past the retries")
+    bury(shop, "o2", reason="not known", sent_at=LONG_AGO)
     assert {entry["orderId"] for entry in operator.json("dead-letters", "list", *options)} == found
 
 
 def test_the_list_is_limited(operator: Operator, shop: Shop) -> None:
-    for n in range(5):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(5)))
     result = operator("dead-letters", "list", "--limit", "2")
     assert result.stdout.count("reason") == 2
     assert "2 shown of about 5." in result.stderr
@@ -143,8 +142,7 @@ def test_a_replay_is_a_dry_run_without_yes(operator: Operator, shop: Shop) -> No
 
 
 def test_what_is_replayed_is_fulfilled(operator: Operator, shop: Shop) -> None:
-    bury(shop, "o1")
-    bury(shop, "o2")
+    bury(shop, "o1", "o2")
     message_ids = {letter.message_id for letter in seen(shop).values()}
     result = operator("dead-letters", "replay", "--yes")
     assert result.stdout == "2 messages replayed.\n"
@@ -157,8 +155,7 @@ def test_what_is_replayed_is_fulfilled(operator: Operator, shop: Shop) -> None:
 
 
 def test_those_that_are_named_are_replayed(operator: Operator, shop: Shop) -> None:
-    for n in range(15):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(15)))
     letters = seen(shop)
     named = [letters["o3"].message_id, letters["o12"].message_id[:9]]
     operator.does("dead-letters", "replay", "--yes", *named)
@@ -175,22 +172,20 @@ def test_one_that_is_named_and_missing_is_reported(operator: Operator, shop: Sho
 
 
 def test_no_more_than_the_limit_are_replayed(operator: Operator, shop: Shop) -> None:
-    for n in range(5):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(5)))
     assert operator.does("dead-letters", "replay", "--yes", "--limit", "2") == "2 messages replayed.\n"
     assert (len(seen(shop)), len(shop.messages())) == (3, 2)
 
 
 def test_those_that_a_filter_selects_are_replayed(operator: Operator, shop: Shop) -> None:
-    bury(shop, "o1", "a conflict past the retries")
+    bury(shop, "o1", reason="a conflict past the retries")
     bury(shop, "o2")
     operator.does("dead-letters", "replay", "--yes", "--reason", "conflict")
     assert set(seen(shop)) == {"o2"}
 
 
 def test_one_that_the_queue_refuses_stays_and_is_reported(operator: Operator, shop: Shop) -> None:
-    bury(shop, "o1")
-    bury(shop, "o2")
+    bury(shop, "o1", "o2")
     operator.calls.refuse("InvalidMessageContents", "SendMessage", when=lambda call: '"o1"' in str(call.params))
     letter = seen(shop)["o1"]
     assert letter.message_id in operator.refused("dead-letters", "replay", "--yes")
@@ -205,8 +200,7 @@ def ctrl_c() -> None:
 
 
 def test_ctrl_c_in_the_middle_of_a_replay_finishes_the_one_in_hand(operator: Operator, shop: Shop) -> None:
-    for n in range(5):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(5)))
     operator.calls.meanwhile(ctrl_c, "SendMessage", nth=2, after=True)
     result = operator("dead-letters", "replay", "--yes")
     assert result.exit_code == 130
@@ -217,8 +211,7 @@ def test_ctrl_c_in_the_middle_of_a_replay_finishes_the_one_in_hand(operator: Ope
 
 
 def test_ctrl_c_in_the_middle_of_a_list_releases_everything(operator: Operator, shop: Shop) -> None:
-    for n in range(15):
-        bury(shop, f"o{n}")
+    bury(shop, *(f"o{n}" for n in range(15)))
     operator.calls.meanwhile(ctrl_c, "ReceiveMessage", nth=2)
     result = operator("dead-letters", "list")
     assert (result.exit_code, result.stdout) == (130, "")

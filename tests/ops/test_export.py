@@ -18,7 +18,7 @@ QUEUE = "orderonce-test-orders-dead-letters"
 @pytest.fixture(autouse=True)
 def three(shop: Shop) -> None:
     for order_id in ("o1", "o2", "o3"):
-        bury(shop, order_id, f"why {order_id}")
+        bury(shop, order_id, reason=f"why {order_id}")
 
 
 def exported(file: Path) -> dict[str, dict[str, str]]:
