@@ -44,6 +44,11 @@ class OrderRequest:
         """Units of each product, in the order of their first lines."""
         return summed((line.product_id, line.quantity) for line in self.items)
 
+    @classmethod
+    def from_order(cls, order: Order) -> "OrderRequest":
+        """What an order asked for, as it is stored."""
+        return cls(**{name: getattr(order, name) for name in _ASKED_FOR})
+
     def to_order(
         self,
         *,

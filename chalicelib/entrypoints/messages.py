@@ -9,7 +9,8 @@ from chalicelib.domain.request import Invalid
 from chalicelib.entrypoints.validation import order_created
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
-from chalicelib.use_cases.consuming import ReadMessage
+from chalicelib.use_cases.consuming import ReadMessage, RefusedByOwnSchema
+from chalicelib.use_cases.dead_letters import order_id_in
 from chalicelib.use_cases.ports import STORED, Message
 from chalicelib.use_cases.saga import Delivery, Never
 
@@ -39,7 +40,8 @@ def _read(message: Message, currency: str, max_receives: int, now: datetime) -> 
     try:
         event = order_created(loads(message.body), currency)
     except (InvalidJson, Invalid) as fault:
-        return ReadMessage(message, Never(str(fault)))
+        order_id = order_id_in(message.body) if STORED in message.attributes else ""
+        return ReadMessage(message, RefusedByOwnSchema(order_id, str(fault)) if order_id else Never(str(fault)))
     # The order as it was when the message was sent: PENDING, if it was stored at all.
     order = event.request.to_order(
         order_id=event.order_id,

@@ -39,7 +39,7 @@ def order_request(document: Any, default_currency: str) -> OrderRequest:
     errors = tuple(_errors(validator("order_request"), normalised, document))
     if errors:
         raise Invalid(errors)
-    return _request(normalised, default_currency)
+    return _request(normalised, document, default_currency)
 
 
 def details(schema: str, document: Any) -> Mapping[str, Any]:
@@ -62,14 +62,36 @@ def order_created(document: Any, default_currency: str) -> OrderCreated:
     created_at = normalised.get("createdAt")
     return OrderCreated(
         normalised["orderId"],
-        _request(known, default_currency),
+        _request(known, document, default_currency),
         times.from_text(created_at) if created_at else None,
         normalised.get("correlationId"),
     )
 
 
-def _request(document: Mapping[str, Any], default_currency: str) -> OrderRequest:
-    return OrderRequest(**{"currency": default_currency} | fields.read(document, In.REQUEST))
+def _request(known: Mapping[str, Any], document: Any, default_currency: str) -> OrderRequest:
+    """The request of a document that fits the schema. Raises Invalid where its lines together do not.
+
+    Lines of one product are stored, and sent, as one: what is bounded by line is bounded by product too.
+    """
+    request = OrderRequest(**{"currency": default_currency} | fields.read(known, In.REQUEST))
+    maximum = _max_quantity()
+    first_line = {line.product_id: index for index, line in reversed(list(enumerate(request.items)))}
+    errors = tuple(
+        FieldError(
+            pointer(("items", first_line[product_id], "quantity"), document),
+            f"must be at most {maximum} in all lines of this product together",
+        )
+        for product_id, units in request.quantities.items()
+        if units > maximum
+    )
+    if errors:
+        raise Invalid(errors)
+    return request
+
+
+def _max_quantity() -> int:
+    schema: Any = validator("order_request").schema
+    return int(schema["properties"]["items"]["items"]["properties"]["quantity"]["maximum"])
 
 
 def _normalised(value: Any) -> Any:

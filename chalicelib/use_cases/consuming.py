@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
+from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
-from chalicelib.use_cases.ports import Message, Queue
+from chalicelib.use_cases.ports import Message, Orders, Queue
 from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, Retry
 
 
@@ -18,11 +19,19 @@ class MessagesLeft(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedByOwnSchema:
+    """A message of the service's own that its schema refuses all the same: its order is stored, and not lost."""
+
+    order_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadMessage:
     """A message, and what it says: an order to work on, or why it can never be handled."""
 
     message: Message
-    content: Delivery | Never
+    content: Delivery | RefusedByOwnSchema | Never
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Consumer:
     """The use case behind the queue's Lambda function."""
 
     fulfilment: Fulfilment
+    orders: Orders
     queue: Queue
     dead_letters: DeadLetters
     max_receives: int
@@ -54,8 +64,8 @@ class Consumer:
         first: dict[str, Delivery] = {}
         waiting: dict[str, list[str]] = {}
         for read in batch:
-            message, delivery = read.message, read.content
-            if isinstance(delivery, Never):
+            message, delivery = read.message, self._content(read)
+            if isinstance(delivery, Never | Retry):
                 outcomes[message.message_id] = delivery
                 continue
             order = delivery.order
@@ -68,6 +78,18 @@ class Consumer:
         for order_id, outcome in zip(first, self._fulfil(list(first.values()), deadline), strict=True):
             outcomes |= dict.fromkeys(waiting[order_id], outcome)
         return outcomes
+
+    def _content(self, read: ReadMessage) -> Delivery | Never | Retry:
+        if not isinstance(read.content, RefusedByOwnSchema):
+            return read.content
+        order_id, reason = read.content.order_id, read.content.reason
+        telemetry.error("own message refused", messageId=read.message.message_id, orderId=order_id, reason=reason)
+        try:
+            order = self.orders.get(order_id)
+        except (Unavailable, Rejected) as fault:
+            return Retry(str(fault))
+        last = read.message.receive_count >= self.max_receives
+        return Delivery(order, OrderRequest.from_order(order), stored=True, last=last) if order else Never(reason)
 
     def _fulfil(self, deliveries: list[Delivery], deadline: Deadline) -> list[Outcome]:
         """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""

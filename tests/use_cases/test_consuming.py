@@ -383,3 +383,27 @@ def test_a_customers_address_is_in_no_log_line_and_no_reason(
     assert placed.order_id in logged
     for part in ("Baker", "Londinium", "Midd", "NW16XE"):
         assert part not in logged
+
+
+def test_an_own_message_that_the_schema_refuses_is_worked_on_from_the_stored_item(small_shop: Shop) -> None:
+    order_id = small_shop.place(key="k1").order_id
+    (message,) = small_shop.receive()
+    message["Body"] = message["Body"].replace('"quantity": 1', '"quantity": 1000001')
+    assert small_shop.consume([message])
+    assert (small_shop.status(order_id), small_shop.stock(), small_shop.dead_letters()) == ("CONFIRMED", 499, [])
+    assert any("own message refused" in line for line in small_shop.lines)
+
+
+def test_an_own_message_that_the_schema_refuses_waits_for_the_table_and_is_kept_without_its_order(
+    small_shop: Shop,
+) -> None:
+    small_shop.place(key="k1")
+    (message,) = small_shop.receive()
+    message["Body"] = message["Body"].replace('"quantity": 1', '"quantity": 1000001')
+    small_shop.calls.refuse("InternalServerError", "GetItem", times=None, status=500)
+    assert not small_shop.consume([message])
+    small_shop.calls.revive()
+    message["Body"] = message["Body"].replace('"orderId": "', '"orderId": "x')
+    assert small_shop.consume([message])
+    (letter,) = small_shop.dead_letters()
+    assert "#/items/0/quantity" in letter["reason"]
