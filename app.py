@@ -7,7 +7,7 @@ from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
-from chalicelib.entrypoints import api, http, messages
+from chalicelib.entrypoints import api, http, messages, replays
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
@@ -80,4 +80,4 @@ def dead_letter_monitor(event: CloudWatchEvent) -> None:
 @app.lambda_function(name="replay_dead_letters")
 def replay_dead_letters(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """Send dead letters to the order queue again: `{"limit": 10, "reason": "conflict"}`, or one `orderId`."""
-    return service().dead_letters.replay_requested(event)
+    return replays.replay_dead_letters(service(), event)

@@ -86,7 +86,7 @@ def compose(
         orders,
         Placing(orders, claims, committer, catalogue, queue, clock, settings.idempotency_window),
         Operations(orders, committer, queue, clock),
-        Consumer(fulfilment, orders, queue, dead_letters, settings.max_receives, random),
+        Consumer(fulfilment, orders, queue, dead_letters, clock, settings.max_receives, random),
         Recovery(orders, queue, clock),
         dead_letters,
         Monitor(queue, dead_letters, last_alert, AlertTopic(sns, settings.alerts_topic), clock, settings.stage),

@@ -63,7 +63,6 @@ class Move:
 
     @property
     def order_id(self) -> str:
-        """The order that this is about."""
         return self.before.order_id
 
     @property
@@ -73,7 +72,6 @@ class Move:
 
     @property
     def after(self) -> Order:
-        """The order once this is done."""
         outbox = self.before.outbox if isinstance(self.outbox, Unchanged) else self.outbox
         return replace(self.before.moved(self.to, self.at, self.reason), outbox=outbox, **self.extra_fields)
 
@@ -82,22 +80,22 @@ class Move:
 class OutboxUpdate:
     """A new outbox entry, or none, on condition that the entry seen is still there.
 
-    `seen` None: the only condition is that the order exists. `extra_fields` are further fields of the order.
+    `seen` None: the only condition is that the order exists and, with `if_absent`, that it has no entry.
+    `extra_fields` are further fields of the order.
     """
 
     order: Order
     seen: datetime | None
     outbox: OutboxEntry | None
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    if_absent: bool = False
 
     @property
     def order_id(self) -> str:
-        """The order that this is about."""
         return self.order.order_id
 
     @property
     def after(self) -> Order:
-        """The order once this is done."""
         return replace(self.order, outbox=self.outbox, **self.extra_fields)
 
 
@@ -183,9 +181,11 @@ def deliver(order: Order, at: datetime) -> Move:
     return _move("deliver", order, at, outbox=_new_entry(at))
 
 
-def with_entry(move: Move) -> Move:
-    """The same move with a new entry: its message is on its last receive, and could not publish what is owed."""
-    return replace(move, outbox=_new_entry(move.at))
+def with_entry(change: Create | Move, at: datetime) -> Create | Move:
+    """The same with a new entry: its message is on its last receive, and could not publish what is owed."""
+    if isinstance(change, Create):
+        return create(change.order, at)
+    return replace(change, outbox=_new_entry(at))
 
 
 def work_done(order: Order, entry: OutboxEntry, refund: Refund | None) -> OutboxUpdate:
@@ -196,6 +196,14 @@ def work_done(order: Order, entry: OutboxEntry, refund: Refund | None) -> Outbox
 def work_left(order: Order, at: datetime) -> OutboxUpdate:
     """A refund or an event failed, and the commit removed the entry: there is one again."""
     return OutboxUpdate(order, None, _new_entry(at))
+
+
+def ensure_entry(order: Order, at: datetime) -> OutboxUpdate:
+    """The order's message will not come again: with an entry, `recover` goes on by itself. None is ever reset.
+
+    `order` is the order as a message has it, and need not be the order as it is now.
+    """
+    return OutboxUpdate(order, None, _new_entry(at), if_absent=True)
 
 
 def back_off(order: Order, entry: OutboxEntry, now: datetime) -> OutboxUpdate:

@@ -1,17 +1,16 @@
 """The REST API: each function reads a request, calls one use case and shapes its answer."""
 
-import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from chalicelib import exact_json, telemetry, times
-from chalicelib.domain.idempotency import ORDER_ID, InvalidKey, order_id_from_key, parse_key
+from chalicelib import exact_json, telemetry
+from chalicelib.domain.idempotency import InvalidKey, order_id_from_key, parse_key
 from chalicelib.domain.order import Order, verbs_from
 from chalicelib.domain.request import Invalid, OrderRequest
+from chalicelib.entrypoints import cursors
 from chalicelib.entrypoints.documents import cancellation, first_answer, order_document
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.entrypoints.validation import details, order_request
@@ -105,11 +104,11 @@ def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     limit = request.query.get("limit", "20")
     if not re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII):
         raise Problem(400, "invalid-limit", "The limit is invalid", "`limit` must be a number from 1 to 100.")
-    cursor = request.query.get("cursor")
-    page = service.orders.list_by_customer(customer_id, int(limit), _start(cursor) if cursor is not None else None)
+    start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
+    page = service.orders.list_by_customer(customer_id, int(limit), start)
     document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
     if page.next_start:
-        document["cursor"] = base64.urlsafe_b64encode(json.dumps(page.next_start).encode()).decode()
+        document["cursor"] = cursors.write(page.next_start)
         query = f"limit={limit}&cursor={quote(document['cursor'])}"
         document["next"] = f"/customers/{quote(customer_id, safe='')}/orders?{query}"
     return Answer(200, exact_json.dumps(document), {})
@@ -209,14 +208,3 @@ def _explain_key(service: Service, customer_id: str, text: str) -> Answer:
     if order:
         document |= {"orderId": order.order_id, "status": order.status.value}
     return Answer(200, exact_json.dumps(document), {})
-
-
-def _start(cursor: str) -> tuple[str, str]:
-    try:
-        created_at, order_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        if times.to_text(times.from_text(created_at)) != created_at or not ORDER_ID.fullmatch(order_id):
-            raise ValueError(cursor)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        title, detail = "The cursor is invalid", "Send the `cursor` of the previous page unchanged, or omit it."
-        raise Problem(400, "invalid-cursor", title, detail) from None
-    return created_at, order_id

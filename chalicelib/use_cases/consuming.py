@@ -6,32 +6,22 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
+from chalicelib.domain.changes import ensure_entry
+from chalicelib.domain.idempotency import UnknownVersion, agrees
+from chalicelib.domain.order import Order
+from chalicelib.domain.outcomes import StatusChanged
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
+from chalicelib.times import Clock
+from chalicelib.use_cases.committing import Applied
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.ports import Message, Orders, Queue
-from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, Retry
+from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
 
 
 class MessagesLeft(Exception):
     """Some messages of the batch will be retried; all the others are deleted already."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedByOwnSchema:
-    """A message of the service's own that its schema refuses all the same: its order is stored, and not lost."""
-
-    order_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadMessage:
-    """A message, and what it says: an order to work on, or why it can never be handled."""
-
-    message: Message
-    content: Delivery | RefusedByOwnSchema | Never
 
 
 @dataclass(frozen=True)
@@ -42,6 +32,7 @@ class Consumer:
     orders: Orders
     queue: Queue
     dead_letters: DeadLetters
+    clock: Clock
     max_receives: int
     random: Callable[[], float] = random.random
 
@@ -51,16 +42,20 @@ class Consumer:
         Raising is safe whatever the event source mapping says, since what succeeded is deleted first. Returning the
         failed ones is not: unless the mapping reports batch item failures, every one of them would be deleted.
         """
-        outcomes = self._outcomes(batch, deadline)
+        outcomes, orders = self._outcomes(batch, deadline)
         messages = [read.message for read in batch]
-        left = [m for m in messages if not self._acknowledged(m, outcomes[m.message_id])]
+        left = [m for m in messages if not self._acknowledged(m, outcomes[m.message_id], orders.get(m.message_id))]
         if left:
             self._delete([message for message in messages if message not in left])
             self._hide(left)
             raise MessagesLeft(f"{len(left)} of {len(messages)} messages will be retried")
 
-    def _outcomes(self, batch: Sequence[ReadMessage], deadline: Deadline) -> dict[str, Outcome]:
+    def _outcomes(
+        self, batch: Sequence[ReadMessage], deadline: Deadline
+    ) -> tuple[dict[str, Outcome], dict[str, Order]]:
+        """By message id: each message's outcome, and the order of those that were worked on."""
         outcomes: dict[str, Outcome] = {}
+        orders: dict[str, Order] = {}
         first: dict[str, Delivery] = {}
         waiting: dict[str, list[str]] = {}
         for read in batch:
@@ -73,11 +68,12 @@ class Consumer:
             # The same order twice is one order with two messages; of different contents the first is tried.
             if first.setdefault(order.order_id, delivery).order.fingerprint == order.fingerprint:
                 waiting.setdefault(order.order_id, []).append(message.message_id)
+                orders[message.message_id] = order
             else:
                 outcomes[message.message_id] = Retry("another order with this id is in the same batch")
         for order_id, outcome in zip(first, self._fulfil(list(first.values()), deadline), strict=True):
             outcomes |= dict.fromkeys(waiting[order_id], outcome)
-        return outcomes
+        return outcomes, orders
 
     def _content(self, read: ReadMessage) -> Delivery | Never | Retry:
         if not isinstance(read.content, RefusedByOwnSchema):
@@ -106,19 +102,31 @@ class Consumer:
             for delivery in deliveries
         ]
 
-    def _acknowledged(self, message: Message, outcome: Outcome) -> bool:
-        """Whether the message may be deleted: its order is done, or it is kept among the dead letters."""
+    def _acknowledged(self, message: Message, outcome: Outcome, order: Order | None) -> bool:
+        """Whether the message may be deleted: its order is done, left to recovery, or it is kept as a dead letter."""
         match outcome:
             case Done():
                 return True
             case Never(reason):
                 return self._quarantined(message, reason)
             case Retry(reason) if message.receive_count >= self.max_receives:
-                return self._quarantined(message, reason)
+                return self._left_to_recovery(message, order, reason) or self._quarantined(message, reason)
             case Retry(reason):
                 telemetry.count("MessagesRetried")
                 telemetry.warning("message will be retried", messageId=message.message_id, reason=reason)
                 return False
+
+    def _left_to_recovery(self, message: Message, order: Order | None, reason: str) -> bool:
+        """Whether the order has an outbox entry now: then an outage needs no message, and no person, to end."""
+        if order is None:
+            return False
+        (result,) = self.fulfilment.committer.commit_each([ensure_entry(order, self.clock())])
+        if not isinstance(result, Applied | StatusChanged) or not _same(result.order, order):
+            return False
+        telemetry.count("MessagesLeftToRecovery")
+        ids = {"messageId": message.message_id, "orderId": order.order_id}
+        telemetry.warning("message left to recovery", **ids, reason=reason)
+        return True
 
     def _quarantined(self, message: Message, reason: str) -> bool:
         try:
@@ -147,6 +155,13 @@ class Consumer:
 
     def _backoff(self, receives: int) -> int:
         return max(1, round(float(2 ** min(receives, 9)) * (0.75 + self.random() / 2)))
+
+
+def _same(existing: Order, order: Order) -> bool:
+    try:
+        return agrees(existing.fingerprint, order)
+    except UnknownVersion:
+        return False
 
 
 def _log_received(message: Message, delivery: Delivery) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.domain import changes
-from chalicelib.domain.changes import Change, Move
+from chalicelib.domain.changes import Change, Create, Move
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import Charged, Declined, InsufficientStock, NotFound, Unknown
 from chalicelib.domain.pricing import CatalogueRefusal, Priced
@@ -71,13 +71,17 @@ class Fulfilment:
                 else:
                     telemetry.count("OrdersPlaced")
 
+    def _last(self, item: SagaItem, change: Create | Move) -> Create | Move:
+        # On the last receive the events that follow the commit must not be owed by the message alone.
+        return changes.with_entry(change, self.clock()) if item.delivery.last else change
+
     def _creation(self, item: SagaItem) -> Change:
         order, now = item.delivery.order, self.clock()
         match self.catalogue.price(item.delivery.request):
             case Priced(lines):
                 return changes.create(replace(order, items=lines), now)
             case CatalogueRefusal(failure) as refused:
-                return changes.create_failed(order, now, failure, refused.reason)
+                return self._last(item, changes.create_failed(order, now, failure, refused.reason))
 
     def _reserve(self, items: list[SagaItem], deadline: Deadline) -> None:
         if not all_in_time(items, deadline):
@@ -138,15 +142,10 @@ class Fulfilment:
         items = [item for item, _ in found]
         if not all_in_time(items, deadline):
             return
-        moves = [_keep_entry_on_last_receive(item, change(item, finding)) for item, finding in found]
+        moves = [self._last(item, change(item, finding)) for item, finding in found]
         for _, result in commit_step(self.committer, items, moves, deadline):
             if isinstance(result, Applied):
                 report(result.order)
-
-
-def _keep_entry_on_last_receive(item: SagaItem, move: Move) -> Move:
-    # Else the events that follow the commit are owed by the message alone, and it would be among the dead letters.
-    return changes.with_entry(move) if item.delivery.last else move
 
 
 def _confirmed(order: Order) -> None:

@@ -5,15 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from chalicelib.domain import idempotency
 from chalicelib.domain.changes import create
-from chalicelib.domain.idempotency import (
-    UnknownVersion,
-    agrees,
-    claim_id,
-    fingerprint,
-    fresh_order_id,
-    order_id_from_key,
-)
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import StatusChanged
 from chalicelib.domain.pricing import CatalogueRefusal
@@ -67,7 +60,7 @@ class Placing:
 
         Any number of these may run at once, and any may die at any point: the first conditional write decides.
         """
-        request_fingerprint = fingerprint(request)
+        request_fingerprint = idempotency.fingerprint(request)
         priced = self.catalogue.price(request)
         if isinstance(priced, CatalogueRefusal):
             return self._replayed_or_refused(request, key, request_fingerprint, priced)
@@ -83,8 +76,8 @@ class Placing:
             )
 
         if key is not None:
-            return self._create(order(order_id_from_key(request.customer_id, key)), request)
-        return self._create_by_body(order, request, claim_id(request.customer_id, request_fingerprint))
+            return self._create(order(idempotency.order_id_from_key(request.customer_id, key)), request)
+        return self._create_by_body(order, request, idempotency.claim_id(request.customer_id, request_fingerprint))
 
     def _create(self, order: Order, request: OrderRequest) -> PlacingResult:
         (result,) = self.committer.commit_each([create(order, self.clock())])
@@ -105,7 +98,9 @@ class Placing:
         """Claim a fresh order id, then create the order under it. Anyone may repeat either step at any time."""
         instead_of: str | None = None
         while True:
-            order_id = self.claims.claim_order_id(claim, fresh_order_id(), self.clock(), self.window, instead_of)
+            order_id = self.claims.claim_order_id(
+                claim, idempotency.fresh_order_id(), self.clock(), self.window, instead_of
+            )
             outcome = self._create(order(order_id), request)
             if not (isinstance(outcome, Replayed) and outcome.order.status in _GIVEN_UP):
                 return outcome
@@ -118,9 +113,11 @@ class Placing:
     ) -> Replayed:
         """The catalogue may have moved on since the order was placed: then the request is still a replay."""
         if key is not None:
-            order_id: str | None = order_id_from_key(request.customer_id, key)
+            order_id: str | None = idempotency.order_id_from_key(request.customer_id, key)
         else:
-            order_id = self.claims.claimed_order_id(claim_id(request.customer_id, request_fingerprint), self.clock())
+            order_id = self.claims.claimed_order_id(
+                idempotency.claim_id(request.customer_id, request_fingerprint), self.clock()
+            )
         existing = self.orders.get(order_id) if order_id else None
         counts = existing is not None and (key is not None or existing.status not in _GIVEN_UP)
         if existing is None or not counts or not _same(existing, request):
@@ -130,7 +127,7 @@ class Placing:
 
 def _same(existing: Order, request: OrderRequest) -> bool:
     try:
-        return agrees(existing.fingerprint, request)
-    except UnknownVersion as fault:
+        return idempotency.agrees(existing.fingerprint, request)
+    except idempotency.UnknownVersion as fault:
         # As while a newer release is rolled out: in a moment, that one will answer.
         raise Unavailable(str(fault)) from fault

@@ -10,6 +10,7 @@ from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import Charged, Declined, StatusChanged
 from chalicelib.domain.request import OrderRequest
 from chalicelib.use_cases.committing import Applied, BatchCommitter, CommitResult, Retryable
+from chalicelib.use_cases.ports import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,22 @@ class Delivery:
     request: OrderRequest
     stored: bool
     last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedByOwnSchema:
+    """A message of the service's own that its schema refuses all the same: its order is stored, and not lost."""
+
+    order_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """A message, and what it says: an order to work on, or why it can never be handled."""
+
+    message: Message
+    content: Delivery | RefusedByOwnSchema | Never
 
 
 @dataclass(slots=True)

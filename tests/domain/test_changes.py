@@ -119,8 +119,8 @@ def test_work_done_removes_the_mark_only_if_it_is_the_one_seen() -> None:
     assert changes.work_done(order, OLD, Refund.DONE).after == replace(order, outbox=None, refund=Refund.DONE)
 
 
-def test_work_left_sets_a_fresh_mark_whatever_was_there() -> None:
+def test_work_left_sets_a_new_entry_whatever_was_there() -> None:
     order = replace(before(Status.CONFIRMED), outbox=None)
     assert changes.work_left(order, LATER) == OutboxUpdate(order, None, FRESH)
     confirmed = changes.confirm(standing(Status.RESERVED), LATER, "pay-1")
-    assert changes.with_entry(confirmed).after == replace(confirmed.after, outbox=FRESH)
+    assert changes.with_entry(confirmed, LATER).after == replace(confirmed.after, outbox=FRESH)

@@ -13,11 +13,12 @@ import pytest
 import app as entry
 from chalicelib import exact_json
 from chalicelib.domain.order import Order
+from chalicelib.use_cases.completion import Completion
 from chalicelib.use_cases.paying import BatchPayments
 from tests.support.aws_calls import AwsCalls, Call
 from tests.support.events import Clock, FakeLambdaContext, sqs_event, sqs_record
 from tests.support.orders import sample
-from tests.support.shop import Shop, opened
+from tests.support.shop import Shop, killed, opened
 from tests.support.stage import Stage
 
 ADDRESS = {"street": "221B Baker Street", "city": "Londinium", "state": "Midd", "zip": "NW16XE", "country": "GB"}
@@ -86,6 +87,7 @@ def test_on_its_last_receive_a_message_becomes_a_dead_letter_with_the_reason(
             assert shop.dead_letters() == []
             shop.come_again()
         (message,) = shop.receive()
+        shop.calls.refuse("ThrottlingException", "UpdateItem", times=None)  # no entry can be ensured either
 
         assert shop.consume([message])
 
@@ -407,3 +409,54 @@ def test_an_own_message_that_the_schema_refuses_waits_for_the_table_and_is_kept_
     assert small_shop.consume([message])
     (letter,) = small_shop.dead_letters()
     assert "#/items/0/quantity" in letter["reason"]
+
+
+@pytest.mark.parametrize("has_entry", [True, False])
+def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_needed(
+    small_shop: Shop, clock: Clock, monkeypatch: pytest.MonkeyPatch, has_entry: bool
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RuntimeError("a mistake in the program")
+
+    order_id = small_shop.place(key="k1").order_id
+    before = small_shop.stored(order_id)["outboxDueAt"]
+    (message,) = small_shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    if has_entry:
+        fail(small_shop, order_id)
+        assert small_shop.consume([message])
+    else:
+        small_shop.calls.kill_before("PutEvents")
+        assert killed(lambda: small_shop.consume([{**message, "Attributes": {}}]))
+        small_shop.calls.revive()
+        assert "outboxDueAt" not in small_shop.stored(order_id)
+        clock.advance(seconds=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(Completion, "complete", faulty)
+            assert small_shop.consume([message])
+    assert (small_shop.dead_letters(), small_shop.metrics["MessagesLeftToRecovery"]) == ([], 1)
+    due_at = small_shop.stored(order_id)["outboxDueAt"]
+    assert (due_at == before) is has_entry, "an entry that exists is never reset"
+    small_shop.calls.revive()
+    small_shop.published()
+    assert small_shop.recover_later() == 1
+    assert small_shop.run_queue() == 0
+    assert small_shop.status(order_id) == "CONFIRMED"
+    assert "OrderPlaced" in small_shop.published_of(order_id)
+    assert "outboxDueAt" not in small_shop.stored(order_id)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_recovery(
+    small_shop: Shop, exists: bool
+) -> None:
+    """Nothing else would bring an absent order; and of another order's message somebody must hear."""
+    if exists:
+        small_shop.produce(small_shop.event("ORD-1"))
+        small_shop.run_queue()
+    small_shop.calls.refuse("ThrottlingException", "PutItem", times=None)
+    small_shop.produce(small_shop.event("ORD-1", quantity=2))
+    (message,) = small_shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    assert small_shop.consume([message])
+    assert len(small_shop.dead_letters()) == 1

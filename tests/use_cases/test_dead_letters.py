@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import app as entry
+from chalicelib.entrypoints.replays import replay_dead_letters
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter, DeadLetters, InFlight, legible
+from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter, InFlight, legible
 from chalicelib.use_cases.ports import Message
 from tests.support.shop import Shop, killed
 from tests.support.template import ROOT
@@ -230,6 +231,6 @@ def test_the_function_replays_what_it_is_asked_for(shop: Shop) -> None:
     ],
 )
 def test_an_invalid_event_is_refused_by_name_and_no_queue_is_touched(event: Any, named: str) -> None:
-    no_queue: Any = None
+    no_service: Any = None
     with pytest.raises(ValueError, match=named):
-        DeadLetters(no_queue, no_queue).replay_requested(event)
+        replay_dead_letters(no_service, event)

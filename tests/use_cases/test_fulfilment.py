@@ -448,6 +448,16 @@ def test_an_end_that_is_reached_on_the_last_receive_keeps_its_mark_until_its_eve
     assert (shop.status(order_id), shop.marked(order_id)) == (end, True)
 
 
+def test_a_refusal_by_the_catalogue_on_the_last_receive_keeps_an_entry_until_its_event_is_published(shop: Shop) -> None:
+    shop.produce(shop.event("ORD-9", totalAmount=1))
+    (message,) = shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    shop.calls.kill_before("PutEvents")
+    assert killed(lambda: shop.consume([message]))
+    shop.calls.revive()
+    assert (shop.status("ORD-9"), shop.marked("ORD-9")) == ("FAILED", True)
+
+
 STUCK: dict[str, tuple[str, Callable[[Shop], None]]] = {
     "reserve": ("PENDING", lambda shop: shop.calls.drop_request("TransactWriteItems", attempts=None, times=None)),
     "charge": ("RESERVED", lambda shop: shop.payments.on("charge", TimesOut.AFTER, times=None)),

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from chalicelib.adapters.queues import SqsQueue
+from chalicelib.entrypoints.replays import replay_dead_letters
 from tests.support.shop import Shop
 
 
@@ -36,5 +37,5 @@ def test_a_replay_meets_each_dead_letter_once_however_soon_it_comes_back(
 
     monkeypatch.setattr(type(letters.orders), "send", and_the_consumer_is_quick)
     time.sleep(0.002)
-    assert letters.replay_requested({})["replayed"] == 1
+    assert replay_dead_letters(small_shop.service, {})["replayed"] == 1
     assert sent == ["no json"]

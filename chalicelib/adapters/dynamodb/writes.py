@@ -80,6 +80,8 @@ class Writes:
                 update.require("status", change.order.status.value)
         else:
             update.require_existence()
+            if change.if_absent:
+                update.require_absence("outboxDueAt")
 
     def _set_outbox(self, update: "_Update", after: Order) -> None:
         values = outbox_attributes(after.order_id, after.outbox)
@@ -128,6 +130,10 @@ class _Update:
     def require_existence(self) -> None:
         """The update happens only if there is such an order: an update would create it."""
         self._conditions.append(f"attribute_exists({self._name('orderId')})")
+
+    def require_absence(self, name: str) -> None:
+        """The update happens only if the attribute is not there."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
 
     def parameters(self) -> dict[str, Any]:
         """What UpdateItem and a transaction's Update take."""
