@@ -1,6 +1,6 @@
 # `make help` says what there is.
 #
-# Everything runs in .venv, which is made when it is missing and made anew when a requirements file is newer than it.
+# Everything runs in .venv, which is made when it is missing and made again when a requirements file is newer than it.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -20,7 +20,7 @@ help:
 	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make lint    ruff and mypy, as strict as they go'
-	@echo 'make diagram draw docs/state_diagram.md anew'
+	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -58,7 +58,7 @@ VENDORED := vendor/aws_xray_sdk/__init__.py
 .PHONY: vendor
 vendor: $(VENDORED)
 
-# Made anew when the pinned versions change, and when .venv is: it may be of another Python now.
+# Made again when the pinned versions change, and when .venv is: it may be of another Python now.
 $(VENDORED): requirements-dev.txt $(STAMP)
 	@$(VENV)/bin/python -m deploy vendor
 	@touch $@

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from chalicelib.domain.events import EVENTS
 from chalicelib.domain.order import TRANSITIONS, Status
 from tests.support.aws_calls import AwsCalls
 from tests.support.conservation import check_conserved
@@ -22,13 +23,6 @@ from tests.support.stage import Stage
 from tests.support.tables import books_in, stock_up
 
 TABLE = {(arrow.verb, arrow.source): arrow.target for arrow in TRANSITIONS}
-EVENTS = {
-    "CONFIRMED": "OrderPlaced",
-    "FAILED": "OrderFailed",
-    "CANCELLED": "OrderCancelled",
-    "SHIPPED": "OrderShipped",
-    "DELIVERED": "OrderDelivered",
-}
 WEATHERS = ("fine", "declining", "silent", "answers lost", "sold out")
 BY_PEOPLE = ("cancel", "ship", "deliver")
 

@@ -185,7 +185,7 @@ class Shop(Customer):
         """The statuses that an order has had, oldest first."""
         return [entry["status"] for entry in self.stored(order_id)["history"]]
 
-    def marked(self, order_id: str) -> bool:
+    def has_entry(self, order_id: str) -> bool:
         return "outboxDueAt" in self.stored(order_id)
 
     def orders(self) -> list[dict[str, Any]]:

@@ -218,7 +218,7 @@ def test_a_call_that_fails_fails_for_its_own_entries_alone(events: EventBridgeBu
 # --- at least once ---
 
 
-def test_a_failed_entry_brings_its_message_again_and_leaves_a_mark(shop: Shop) -> None:
+def test_a_failed_entry_brings_its_message_again_and_leaves_an_entry(shop: Shop) -> None:
     orders = [shop.place(key=f"k{n}").order_id for n in range(3)]
     messages = shop.receive()
     shop.calls.forget()
@@ -227,14 +227,14 @@ def test_a_failed_entry_brings_its_message_again_and_leaves_a_mark(shop: Shop) -
     assert not shop.consume(messages)
     _, failed, _ = [json.loads(message["Body"])["orderId"] for message in messages]
 
-    assert [order_id for order_id in orders if shop.marked(order_id)] == [failed]
+    assert [order_id for order_id in orders if shop.has_entry(order_id)] == [failed]
     assert len(shop.calls.of("DeleteMessageBatch")[0].params["Entries"]) == 2
     shop.come_again()
     shop.drain()
     published = shop.published()
     assert {event["detail"]["orderId"] for event in published} == {failed}
     assert [event["detail-type"] for event in published] == shop.owed(failed)
-    assert not shop.marked(failed)
+    assert not shop.has_entry(failed)
 
 
 @pytest.mark.parametrize("dies", ["before its message is sent", "before the event"])
@@ -253,12 +253,12 @@ def test_what_an_operation_leaves_to_do_is_done_by_the_mark_alone(shop: Shop, ve
         shop.calls.drop_request("SendMessage", attempts=None, times=None)
         assert shop.act(verb, order_id).status == 200
         shop.calls.heal()
-    assert (shop.messages(), shop.marked(order_id)) == ([], True)
+    assert (shop.messages(), shop.has_entry(order_id)) == ([], True)
     shop.recover_later()
     shop.drain()
     assert shop.published_of(order_id, "OrderPlaced", event) == ["OrderPlaced", event]
     assert shop.document(order_id).get("refund", "DONE") == "DONE"
-    assert not shop.marked(order_id)
+    assert not shop.has_entry(order_id)
 
 
 @pytest.mark.parametrize(("dies", "times"), [("kill_before", 2), ("kill_after", 3)])
@@ -307,10 +307,10 @@ def test_an_event_does_not_wait_for_the_refund(shop: Shop, when: TimesOut) -> No
     shop.payments.on("refund", when)
     assert shop.run_queue() == 1
     assert shop.published_of(order_id, "OrderPlaced", "OrderCancelled") == ["OrderPlaced", "OrderCancelled"]
-    assert (shop.document(order_id)["refund"], shop.marked(order_id)) == ("PENDING", True)
+    assert (shop.document(order_id)["refund"], shop.has_entry(order_id)) == ("PENDING", True)
     shop.come_again()
     shop.drain()
-    assert (shop.document(order_id)["refund"], shop.marked(order_id)) == ("DONE", False)
+    assert (shop.document(order_id)["refund"], shop.has_entry(order_id)) == ("DONE", False)
 
 
 def test_all_events_come_through_the_bus_as_the_schema_says(shop: Shop) -> None:
