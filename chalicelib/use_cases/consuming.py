@@ -95,7 +95,7 @@ class Consumer:
             ids = [delivery.order.order_id for delivery in deliveries]
             telemetry.exception("fulfilment failed", orderIds=ids)
             if len(deliveries) == 1:
-                return [Retry(f"an unexpected fault: {type(fault).__name__}")]
+                return [Retry(f"an unexpected fault: {type(fault).__name__}", unexpected=True)]
         # Every step is idempotent, so each order alone goes on from where it is.
         return [
             Retry("no time left") if deadline.has_passed else self._fulfil([delivery], deadline)[0]
@@ -110,7 +110,8 @@ class Consumer:
             case Never(reason):
                 return self._quarantined(message, reason)
             case Retry(reason) if message.receive_count >= self.max_receives:
-                return self._left_to_recovery(message, order, reason) or self._quarantined(message, reason)
+                left = not outcome.unexpected and self._left_to_recovery(message, order, reason)
+                return left or self._quarantined(message, reason)
             case Retry(reason):
                 telemetry.count("MessagesRetried")
                 telemetry.warning("message will be retried", messageId=message.message_id, reason=reason)
@@ -124,8 +125,7 @@ class Consumer:
         if not isinstance(result, Applied | StatusChanged) or not _same(result.order, order):
             return False
         telemetry.count("MessagesLeftToRecovery")
-        ids = {"messageId": message.message_id, "orderId": order.order_id}
-        telemetry.warning("message left to recovery", **ids, reason=reason)
+        telemetry.warning("message left to recovery", messageId=message.message_id, reason=reason)
         return True
 
     def _quarantined(self, message: Message, reason: str) -> bool:

@@ -20,9 +20,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Something that may pass was in the way."""
+    """Something that may pass was in the way; `unexpected`: a mistake in the program, say: people must know."""
 
     reason: str
+    unexpected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import pytest
 import app as entry
 from chalicelib import exact_json
 from chalicelib.domain.order import Order
-from chalicelib.use_cases.completion import Completion
 from chalicelib.use_cases.paying import BatchPayments
 from tests.support.aws_calls import AwsCalls, Call
 from tests.support.events import Clock, FakeLambdaContext, sqs_event, sqs_record
@@ -411,13 +410,18 @@ def test_an_own_message_that_the_schema_refuses_waits_for_the_table_and_is_kept_
     assert "#/items/0/quantity" in letter["reason"]
 
 
+class TimeIsUp(FakeLambdaContext):
+    """There was time in all, and there is none left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        self.remaining_ms, remaining = 0, self.remaining_ms
+        return remaining
+
+
 @pytest.mark.parametrize("has_entry", [True, False])
 def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_needed(
-    small_shop: Shop, clock: Clock, monkeypatch: pytest.MonkeyPatch, has_entry: bool
+    small_shop: Shop, clock: Clock, has_entry: bool
 ) -> None:
-    def faulty(*_: object) -> None:
-        raise RuntimeError("a mistake in the program")
-
     order_id = small_shop.place(key="k1").order_id
     before = small_shop.stored(order_id)["outboxDueAt"]
     (message,) = small_shop.receive()
@@ -431,9 +435,7 @@ def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_neede
         small_shop.calls.revive()
         assert "outboxDueAt" not in small_shop.stored(order_id)
         clock.advance(seconds=5)
-        with monkeypatch.context() as patch:
-            patch.setattr(Completion, "complete", faulty)
-            assert small_shop.consume([message])
+        assert small_shop.consume([message], context=TimeIsUp())
     assert (small_shop.dead_letters(), small_shop.metrics["MessagesLeftToRecovery"]) == ([], 1)
     due_at = small_shop.stored(order_id)["outboxDueAt"]
     assert (due_at == before) is has_entry, "an entry that exists is never reset"
@@ -460,3 +462,18 @@ def test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_re
     message["Attributes"]["ApproximateReceiveCount"] = "6"
     assert small_shop.consume([message])
     assert len(small_shop.dead_letters()) == 1
+
+
+def test_an_unexpected_fault_is_a_dead_letter_on_the_last_receive_since_somebody_must_hear_of_it(
+    small_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RuntimeError("a mistake in the program")
+
+    small_shop.place(key="k1")
+    (message,) = small_shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    monkeypatch.setattr(BatchPayments, "charge", faulty)
+    assert small_shop.consume([message])
+    (letter,) = small_shop.dead_letters()
+    assert letter["reason"] == "an unexpected fault: RuntimeError"
