@@ -225,7 +225,8 @@ def test_of_one_order_twice_in_a_batch_both_messages_are_done_and_another_of_its
     shop.produce(shop.event("ORD-1"), shop.event("ORD-1", createdAt="2026-01-15T12:34:56Z"))
     shop.produce(shop.event("ORD-1", quantity=2))
     assert (shop.run_queue(), shop.hidden()) == (1, 1)
-    assert (shop.stock(), shop.dead_letters()) == (499, [])
+    assert (shop.stock(), shop.dead_letters(), shop.metrics["MessagesRetried"]) == (499, [], 1)
+    assert any('"reason":"another order with this id is in the same batch"' in line for line in shop.lines)
 
     shop.come_again()
     assert shop.run_queue() == 0
