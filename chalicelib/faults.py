@@ -5,6 +5,10 @@ class Unavailable(Exception):
     """A service did not answer, or throttled past the retries. What was asked for may or may not have taken effect."""
 
 
+class Unreadable(Unavailable):
+    """An order that this release cannot read: a newer one may have written it."""
+
+
 class Rejected(Exception):
     """A service refuses the call as such (too large, not allowed …): the same call would be refused again.
 

@@ -31,7 +31,7 @@ from chalicelib.use_cases.operations import Operations
 from chalicelib.use_cases.paying import BatchPayments
 from chalicelib.use_cases.placing import Placing
 from chalicelib.use_cases.ports import Orders, Payments
-from chalicelib.use_cases.recovery import Recovery
+from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -74,8 +74,8 @@ def compose(
     claims = ClaimTable(dynamodb, settings.idempotency_table)
     catalogue = InventoryCatalogue(dynamodb, settings.inventory_table, settings.currency, clock)
     queue = SqsQueue(sqs, settings.order_queue)
-    dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue)
     committer = BatchCommitter(orders, sleep, random)
+    dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue, orders, committer, clock)
     batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"))
     completion = Completion(committer, batch_payments, EventBridgeBus(events, settings.event_bus), clock)
     fulfilment = Fulfilment(committer, catalogue, batch_payments, completion, clock)
@@ -87,7 +87,7 @@ def compose(
         Placing(orders, claims, committer, catalogue, queue, clock, settings.idempotency_window),
         Operations(orders, committer, queue, clock),
         Consumer(fulfilment, orders, queue, dead_letters, clock, settings.max_receives, random),
-        Recovery(orders, queue, clock),
+        Recovery(orders, committer, queue, dead_letters, ThreadPoolExecutor(SIDE_BY_SIDE, "recovery"), clock),
         dead_letters,
         Monitor(queue, dead_letters, last_alert, AlertTopic(sns, settings.alerts_topic), clock, settings.stage),
     )

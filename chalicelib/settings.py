@@ -16,6 +16,9 @@ _STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
 _CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
 _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
 
+DEFAULT_MAX_RECEIVES = 14
+"""Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
+
 
 class BadSetting(Exception):
     """A setting is missing or invalid; the message names it."""
@@ -58,7 +61,7 @@ class Settings:
             currency=read.required("CURRENCY", *_CURRENCY),
             idempotency_window=timedelta(seconds=read.number("IDEMPOTENCY_WINDOW_SECONDS", 3600, at_least=1)),
             require_idempotency_key=read.flag("REQUIRE_IDEMPOTENCY_KEY"),
-            max_receives=read.number("MAX_RECEIVES", 6, at_least=1),
+            max_receives=read.number("MAX_RECEIVES", DEFAULT_MAX_RECEIVES, at_least=1, at_most=1000),
             order_ttl=timedelta(days=read.number("ORDER_TTL_DAYS", 90)),
             fail_payment_percent=read.number("FAIL_PAYMENT_PERCENT", 0, at_most=100),
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from aws_lambda_powertools import Logger, single_metric
@@ -19,6 +20,7 @@ from chalicelib.settings import BadSetting, app_settings
 
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _metrics: ContextVar[EphemeralMetrics | None] = ContextVar("metrics", default=None)
+_counting = Lock()
 
 
 _CALLER = 3
@@ -100,7 +102,8 @@ def count(name: str, value: int = 1, reason: str | None = None) -> None:
     """Add to a metric of this invocation; with a reason, in all and once more by that reason."""
     metrics = _metrics.get()
     if metrics is not None and not _as_text():
-        metrics.add_metric(name, MetricUnit.Count, value)
+        with _counting:  # an invocation may have threads
+            metrics.add_metric(name, MetricUnit.Count, value)
     if reason and not _as_text():
         with single_metric(name, MetricUnit.Count, value, namespace=_namespace()) as metric:
             metric.add_dimension("service", _service())

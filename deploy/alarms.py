@@ -73,6 +73,16 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
             },
         ),
         (
+            "unexpected-faults",
+            {
+                "AlarmDescription": "An order met a fault that nobody expected: a mistake in the program.",
+                **_metric(NAMESPACE, "UnexpectedFaults", "Sum", _SERVICE, period=60),
+                **_above(0),
+                # Counted only when there is one.
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
             "failed-orders-rate",
             {
                 "AlarmDescription": "More than 30 % of the orders that ended in five minutes have failed.",

@@ -24,7 +24,7 @@ DUPLICATE = {"PutItem": 1}
 FULFIL = {"TransactWriteItems": 2, "PutEvents": 1}
 """Calls for a batch of ten orders, from fresh to CONFIRMED; without the payment provider's own."""
 
-RECOVER = {"Query": 12}
+RECOVER = {"Query": 16}
 """Calls of a run that finds nothing overdue."""
 
 INDEXES = 2
@@ -85,9 +85,10 @@ def idle_month_bill() -> Iterator[Item]:
     seconds = runs * (Decimal("0.2") * _gigabytes("recover") + Decimal("0.1") * _gigabytes("dead_letter_monitor"))
     yield Item("Lambda: GB-seconds", seconds, "lambda-gb-second")
     yield Item("DynamoDB: read units", runs * (Decimal(RECOVER["Query"]) / 2 + 1), "dynamodb-read")
-    # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time.
-    yield Item("SQS: requests", runs * (2 + 5 * 6), "sqs-request")
-    yield Item("CloudWatch: metrics that alarms look at", Decimal(27), "alarm-month")
+    # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time. Every 15 minutes
+    # three empty receives say that there are no dead letters to replay.
+    yield Item("SQS: requests", runs * (2 + 5 * 6 + Decimal(3) / 15), "sqs-request")
+    yield Item("CloudWatch: metrics that alarms look at", Decimal(28), "alarm-month")
     yield Item("CloudWatch: a dashboard", Decimal(1), "dashboard-month")
     yield Item("KMS: the stage's key", Decimal(1), "kms-key-month")
 

@@ -21,6 +21,8 @@ class Grant:
     actions: tuple[str, ...]
 
 
+_REPLAYING = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage")
+
 GRANTS = {
     "api_handler": (
         Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
@@ -50,6 +52,7 @@ GRANTS = {
         Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
         Grant("OrdersTable/index/OutboxIndex", ("dynamodb:Query",)),
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
+        Grant("OrderDeadLetters", _REPLAYING),
     ),
     "dead_letter_monitor": (
         Grant("IdempotencyTable", ("dynamodb:GetItem", "dynamodb:PutItem")),
@@ -62,10 +65,7 @@ GRANTS = {
     ),
     "replay_dead_letters": (
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
-        Grant(
-            "OrderDeadLetters",
-            ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"),
-        ),
+        Grant("OrderDeadLetters", _REPLAYING),
     ),
 }
 """By function. TransactWriteItems is not an action: each of its writes needs the action of a single write."""

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chalicelib.settings import DEFAULT_MAX_RECEIVES
+
 ROOT = Path(__file__).resolve().parent.parent
 CHALICE = ROOT / ".chalice"
 RESOURCES = CHALICE / "resources.json"
@@ -49,9 +51,12 @@ def stage_config(name: str) -> Mapping[str, Any]:
 
 
 def stage_parameters(name: str) -> dict[str, str]:
-    """The values of the template's parameters for a deployed stage. Raises NoSuchStage."""
-    stage_config(name)
-    return {"Stage": name, **read(PARAMETERS)[name]}
+    """The values of the template's parameters for a deployed stage. Raises NoSuchStage.
+
+    The receives are those that the stage's consumer counts.
+    """
+    receives = stage_config(name)["environment_variables"].get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
+    return {"Stage": name, "MaxReceives": receives, **read(PARAMETERS)[name]}
 
 
 def function_timeout(stage: str, function: str) -> int:

@@ -7,7 +7,8 @@ import click
 from chalicelib import times
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
-from chalicelib.use_cases.dead_letters import MAX_REPLAYED, DeadLetter
+from chalicelib.use_cases.dead_letters import MAX_REPLAYED
+from chalicelib.use_cases.letters import DeadLetter
 from ops import output, selection
 from ops.audit import audited
 from ops.export import export, purge

@@ -13,7 +13,8 @@ import click
 
 from chalicelib import times
 from chalicelib.service import Service
-from chalicelib.use_cases.dead_letters import DeadLetter, InFlight
+from chalicelib.use_cases.in_flight import InFlight
+from chalicelib.use_cases.letters import DeadLetter
 from chalicelib.use_cases.ports import BATCH_SIZE
 from ops import output, selection
 from ops.audit import audited
@@ -42,7 +43,8 @@ def export(service: Service, wanted: Wanted, file: Path) -> None:
 def purge(service: Service, wanted: Wanted, file: Path | None) -> None:
     """Delete them for good, after you have typed the queue's name. They are exported first.
 
-    What was not exported is not deleted: a message that arrives meanwhile stays.
+    What was not exported is not deleted: a message that arrives meanwhile stays. An order that a deleted message was
+    about is retried by recovery, so nothing is lost with the message.
     """
     name = service.dead_letters.queue.url.rsplit("/", 1)[-1]
     file = file or Path(f"dead-letters-{service.settings.stage}-{times.utc_now():%Y%m%dT%H%M%SZ}.jsonl")
@@ -61,11 +63,16 @@ def purge(service: Service, wanted: Wanted, file: Path | None) -> None:
             for start in range(0, len(written), BATCH_SIZE):
                 batch = written[start : start + BATCH_SIZE]
                 with finishing():
-                    in_flight.remove(batch)
-                    record.ids += [letter.message_id for letter in batch]
+                    purged = service.dead_letters.purge(in_flight, batch)
+                    record.ids += [letter.message_id for letter in purged]
                 for _ in batch:
                     step()
-    output.say(f"{output.counted(len(written), 'message')} deleted.")
+        kept = len(written) - len(record.ids)
+    output.say(f"{output.counted(len(record.ids), 'message')} deleted.")
+    if kept:
+        raise click.ClickException(
+            f"{output.counted(kept, 'message')} kept: their orders could not be handed over to recovery. Try again."
+        )
 
 
 def _write(in_flight: InFlight, wanted: Wanted, lines: IO[str]) -> list[DeadLetter]:

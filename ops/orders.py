@@ -121,9 +121,10 @@ def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
     now = times.utc_now()
     found = stuck_orders(service.orders, now, older_than)
     if as_json:
-        output.as_json([_document(order) for order in found])
+        unreadable = [{"orderId": order_id, "readable": False} for order_id in found.unreadable]
+        output.as_json([*(_document(order) for order in found.orders), *unreadable])
         return
-    for order in found:
+    for order in found.orders:
         since = order.updated_at
         retries = f"{order.outbox.retries}, the next at {output.moment(order.outbox.due_at)}" if order.outbox else ""
         output.entry(
@@ -132,9 +133,13 @@ def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
                 "status": f"{order.status}, since {output.moment(since)}, {output.ago(now - since)} ago",
                 "waits for": waits_for(order) or "",
                 "retries": retries,
+                **({"fault": order.outbox.fault} if order.outbox and order.outbox.fault else {}),
             },
         )
-    output.hint(f"{output.counted(len(found), 'order')} stuck for more than {output.ago(older_than)}.")
+    for order_id in found.unreadable:
+        output.entry(order_id, {"status": "cannot be read by this release: a newer one may have written it"})
+    count = len(found.orders) + len(found.unreadable)
+    output.hint(f"{output.counted(count, 'order')} stuck for more than {output.ago(older_than)}.")
 
 
 def _not_found(order_id: str) -> str:
@@ -152,6 +157,7 @@ def _fields(order: Order) -> dict[str, str]:
         "correlation": order.correlation_id,
         "fingerprint": order.fingerprint,
         "waits for": waits_for(order),
+        "fault": order.outbox.fault if order.outbox else None,
     }
     return {name: value for name, value in fields.items() if value}
 
@@ -163,6 +169,7 @@ def _document(order: Order) -> dict[str, Any]:
         "reserved": order.reserved,
         "waitsFor": waits_for(order),
         "retries": order.outbox.retries if order.outbox else None,
+        "fault": order.outbox.fault if order.outbox else None,
         "nextRetryAt": times.to_text(order.outbox.due_at) if order.outbox else None,
     }
     return order_document(order) | {name: value for name, value in extra.items() if value is not None}

@@ -10,7 +10,8 @@ import click
 
 from chalicelib import times
 from chalicelib.domain.order import Order
-from chalicelib.use_cases.dead_letters import DeadLetter, InFlight
+from chalicelib.use_cases.in_flight import InFlight
+from chalicelib.use_cases.letters import DeadLetter, Kind
 from chalicelib.use_cases.ports import Orders
 from ops import output
 from ops.durations import Duration
@@ -25,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Wanted:
     """A selection of dead letters; a field that is None or empty does not narrow it."""
 
+    kind: Kind | None = None
     reason: str | None = None
     order: str | None = None
     older_than: timedelta | None = None
@@ -33,7 +35,8 @@ class Wanted:
     def matches(self, letter: DeadLetter, now: datetime) -> bool:
         """Whether the dead letter is selected."""
         return (
-            (self.reason is None or self.reason.lower() in letter.reason.lower())
+            self.kind in (None, letter.kind)
+            and (self.reason is None or self.reason.lower() in letter.reason.lower())
             and self.order in (None, letter.order_id)
             and (self.older_than is None or now - letter.first_sent_at > self.older_than)
             and (not self.ids or self.named_by(letter) is not None)
@@ -50,19 +53,22 @@ def options(command: F) -> F:
     @functools.wraps(command)
     def with_selection(
         *args: Any,
+        kind: str | None,
         reason: str | None,
         order: str | None,
         older_than: timedelta | None,
         ids: tuple[str, ...] = (),
         **rest: Any,
     ) -> Any:
-        return command(*args, wanted=Wanted(reason, order, older_than, ids), **rest)
+        return command(*args, wanted=Wanted(Kind(kind) if kind else None, reason, order, older_than, ids), **rest)
 
     with_selection = click.option("--older-than", type=Duration(), help="First sent longer ago: 30m, 2h, 3d.")(
         with_selection
     )
     with_selection = click.option("--order", metavar="ID", help="About this order.")(with_selection)
-    return click.option("--reason", metavar="TEXT", help="The reason contains this.")(with_selection)  # type: ignore[return-value]
+    with_selection = click.option("--reason", metavar="TEXT", help="The reason contains this.")(with_selection)
+    kinds = click.Choice([kind.value for kind in Kind])
+    return click.option("--kind", type=kinds, help="Of this kind; never: they wait for people.")(with_selection)  # type: ignore[return-value]
 
 
 def matching(in_flight: InFlight, wanted: Wanted, now: datetime, limit: int = MAX_RECEIVED) -> Iterator[DeadLetter]:
@@ -90,7 +96,10 @@ def document(letter: DeadLetter, order: Order | None) -> dict[str, Any]:
         "messageId": letter.message_id,
         "orderId": letter.order_id or None,
         "orderStatus": order.status.value if order else None,
+        "kind": letter.kind.value,
         "reason": letter.reason,
+        "replays": letter.replays,
+        "nextReplayAt": times.to_text(letter.next_replay_at) if letter.next_replay_at else None,
         "firstSentAt": times.to_text(letter.first_sent_at),
         "receives": letter.receive_count,
     }
@@ -110,6 +119,14 @@ def _fields(letter: DeadLetter, order: Order | None, now: datetime) -> dict[str,
     age = output.ago(now - letter.first_sent_at)
     return {
         "order": named if letter.order_id else "unknown",
+        "kind": f"{letter.kind}: {_handling(letter)}",
         "reason": letter.reason,
         "sent": f"{output.moment(letter.first_sent_at)}, {age} ago; {output.counted(letter.receive_count, 'receive')}",
     }
+
+
+def _handling(letter: DeadLetter) -> str:
+    replayed = f"replayed {output.counted(letter.replays, 'time')}; " if letter.replays else ""
+    if letter.next_replay_at is None:
+        return f"{replayed}waits for you"
+    return f"{replayed}replayed automatically after {output.moment(letter.next_replay_at)}"

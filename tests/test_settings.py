@@ -28,7 +28,7 @@ def test_what_is_required_is_enough_and_each_is_read_from_its_own_name() -> None
     settings = Settings.from_environment(WHOLE)
     assert {name: getattr(settings, name.lower()) for name in REQUIRED} == WHOLE
     assert (settings.idempotency_window, settings.order_ttl) == (timedelta(hours=1), timedelta(days=90))
-    assert (settings.require_idempotency_key, settings.max_receives) == (False, 6)
+    assert (settings.require_idempotency_key, settings.max_receives) == (False, 14)
     assert settings.fail_payment_percent == 0
 
 
@@ -60,7 +60,7 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
     ("name", "values", "said"),
     [
         ("IDEMPOTENCY_WINDOW_SECONDS", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
-        ("MAX_RECEIVES", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
+        ("MAX_RECEIVES", ["0", "1001", *NO_NUMBERS], "a whole number from 1 to 1000"),
         ("ORDER_TTL_DAYS", NO_NUMBERS, "a whole number from 0 to 1000000"),
         ("FAIL_PAYMENT_PERCENT", ["101", *NO_NUMBERS], "a whole number from 0 to 100"),
         ("REQUIRE_IDEMPOTENCY_KEY", ["", "yes", "1", "0", " true", "on"], "true or false"),

@@ -80,8 +80,8 @@ class Move:
 class OutboxUpdate:
     """A new outbox entry, or none, on condition that the entry seen is still there.
 
-    `seen` None: the only condition is that the order exists and, with `if_absent`, that it has no entry.
-    `extra_fields` are further fields of the order.
+    `seen` None: the only condition is that the order exists; with `if_absent`, an entry that it has stays as it is, but
+    for the fault. `extra_fields` are further fields of the order.
     """
 
     order: Order
@@ -198,12 +198,12 @@ def work_left(order: Order, at: datetime) -> OutboxUpdate:
     return OutboxUpdate(order, None, _new_entry(at))
 
 
-def ensure_entry(order: Order, at: datetime) -> OutboxUpdate:
+def ensure_entry(order: Order, at: datetime, fault: str | None = None) -> OutboxUpdate:
     """The order's message will not come again: with an entry, `recover` goes on by itself. None is ever reset.
 
-    `order` is the order as a message has it, and need not be the order as it is now.
+    `order` is the order as a message has it, and need not be the order as it is now. `fault` is shown to operators.
     """
-    return OutboxUpdate(order, None, _new_entry(at), if_absent=True)
+    return OutboxUpdate(order, None, replace(_new_entry(at), fault=fault), if_absent=True)
 
 
 def back_off(order: Order, entry: OutboxEntry, now: datetime) -> OutboxUpdate:
@@ -212,7 +212,7 @@ def back_off(order: Order, entry: OutboxEntry, now: datetime) -> OutboxUpdate:
     On condition of the entry seen, so of two runs at once only one sends.
     """
     delay = min(FIRST_RETRY_AFTER * 2 ** min(entry.retries, 20), MAX_BACKOFF)
-    return OutboxUpdate(order, entry.due_at, OutboxEntry(now + delay, entry.retries + 1))
+    return OutboxUpdate(order, entry.due_at, OutboxEntry(now + delay, entry.retries + 1, entry.fault))
 
 
 def _new_entry(at: datetime) -> OutboxEntry:

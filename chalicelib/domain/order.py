@@ -112,10 +112,14 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """Work may be left on this order: `recover` sends it a message at `due_at`. `retries` counts those already sent."""
+    """Work may be left on this order: `recover` sends it a message at `due_at`. `retries` counts those already sent.
+
+    `fault` is an unexpected fault that ended its message.
+    """
 
     due_at: datetime
     retries: int = 0
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

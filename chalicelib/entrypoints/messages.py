@@ -9,7 +9,7 @@ from chalicelib.domain.request import Invalid
 from chalicelib.entrypoints.validation import order_created
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
-from chalicelib.use_cases.dead_letters import order_id_in
+from chalicelib.use_cases.letters import order_id_in
 from chalicelib.use_cases.ports import STORED, Message
 from chalicelib.use_cases.saga import Delivery, Never, ReadMessage, RefusedByOwnSchema
 

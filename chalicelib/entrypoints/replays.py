@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.service import Service
-from chalicelib.use_cases.dead_letters import MAX_REPLAYED, DeadLetter
+from chalicelib.use_cases.dead_letters import MAX_REPLAYED
+from chalicelib.use_cases.letters import DeadLetter
 
 
 def replay_dead_letters(service: Service, event: Any) -> dict[str, Any]:

@@ -9,15 +9,21 @@ from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import ensure_entry
 from chalicelib.domain.idempotency import UnknownVersion, agrees
 from chalicelib.domain.order import Order
-from chalicelib.domain.outcomes import StatusChanged
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import Applied
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
+from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message, Orders, Queue
 from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
+
+MAX_PAUSE = 900
+"""Seconds between two receives at most: 15 minutes."""
+
+_UNEXPECTED_RECEIVES = 6
+"""Receives after which an unexpected fault ends: a mistake in the program does not pass like an outage."""
 
 
 class MessagesLeft(Exception):
@@ -95,6 +101,7 @@ class Consumer:
             ids = [delivery.order.order_id for delivery in deliveries]
             telemetry.exception("fulfilment failed", orderIds=ids)
             if len(deliveries) == 1:
+                telemetry.count("UnexpectedFaults")
                 return [Retry(f"an unexpected fault: {type(fault).__name__}", unexpected=True)]
         # Every step is idempotent, so each order alone goes on from where it is.
         return [
@@ -108,29 +115,33 @@ class Consumer:
             case Done():
                 return True
             case Never(reason):
-                return self._quarantined(message, reason)
-            case Retry(reason) if message.receive_count >= self.max_receives:
-                left = not outcome.unexpected and self._left_to_recovery(message, order, reason)
-                return left or self._quarantined(message, reason)
+                return self._quarantined(message, Kind.NEVER, reason)
+            case Retry(reason, unexpected) if message.receive_count >= self._receives(unexpected):
+                left = self._left_to_recovery(message, order, reason, unexpected)
+                return left or self._quarantined(message, Kind.RETRY, reason)
             case Retry(reason):
                 telemetry.count("MessagesRetried")
                 telemetry.warning("message will be retried", messageId=message.message_id, reason=reason)
                 return False
 
-    def _left_to_recovery(self, message: Message, order: Order | None, reason: str) -> bool:
+    def _receives(self, unexpected: bool) -> int:
+        return min(_UNEXPECTED_RECEIVES, self.max_receives) if unexpected else self.max_receives
+
+    def _left_to_recovery(self, message: Message, order: Order | None, reason: str, unexpected: bool) -> bool:
         """Whether the order has an outbox entry now: then an outage needs no message, and no person, to end."""
         if order is None:
             return False
-        (result,) = self.fulfilment.committer.commit_each([ensure_entry(order, self.clock())])
-        if not isinstance(result, Applied | StatusChanged) or not _same(result.order, order):
+        entry = ensure_entry(order, self.clock(), fault=reason if unexpected else None)
+        (result,) = self.fulfilment.committer.commit_each([entry])
+        if not isinstance(result, Applied) or not _same(result.order, order):
             return False
         telemetry.count("MessagesLeftToRecovery")
         telemetry.warning("message left to recovery", messageId=message.message_id, reason=reason)
         return True
 
-    def _quarantined(self, message: Message, reason: str) -> bool:
+    def _quarantined(self, message: Message, kind: Kind, reason: str) -> bool:
         try:
-            self.dead_letters.keep(message, reason)
+            self.dead_letters.keep(message, kind, reason)
         except (Unavailable, Rejected):
             # Then it is received again, and SQS's own redrive is the backstop.
             return False
@@ -145,7 +156,7 @@ class Consumer:
                 telemetry.warning("messages not deleted", reason=str(fault))
 
     def _hide(self, messages: Sequence[Message]) -> None:
-        """The next try comes after about 2, 4, 8, 16 … seconds, by the number of receives, give or take a quarter."""
+        """The next try comes after about 2, 4, 8 … seconds, up to 15 minutes, give or take a quarter."""
         seconds: Mapping[str, int] = {m.receipt_handle: self._backoff(m.receive_count) for m in messages}
         try:
             self.queue.change_visibility(seconds)
@@ -154,7 +165,7 @@ class Consumer:
             telemetry.warning("messages not hidden", reason=str(fault))
 
     def _backoff(self, receives: int) -> int:
-        return max(1, round(float(2 ** min(receives, 9)) * (0.75 + self.random() / 2)))
+        return max(1, round(min(1 << min(receives, 20), MAX_PAUSE) * (0.75 + self.random() / 2)))
 
 
 def _same(existing: Order, order: Order) -> bool:

@@ -1,15 +1,18 @@
-"""Messages that cannot be handled: kept with the reason, looked at, and replayed."""
+"""Messages that cannot be handled: kept with the reason, replayed by `recover` or by people, and deleted by people."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
-from chalicelib import telemetry, times
-from chalicelib.exact_json import InvalidJson, loads
+from chalicelib import telemetry
+from chalicelib.deadline import NO_DEADLINE, Deadline
+from chalicelib.domain.changes import ensure_entry
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.ports import BATCH_SIZE, Message, Queue
+from chalicelib.times import Clock
+from chalicelib.use_cases.committing import Applied, BatchCommitter
+from chalicelib.use_cases.in_flight import InFlight
+from chalicelib.use_cases.letters import DeadLetter, Kind, attributes
+from chalicelib.use_cases.ports import Message, Orders, Queue
 
 MAX_REPLAYED = 100
 """Dead letters that one call replays at most."""
@@ -17,86 +20,10 @@ MAX_REPLAYED = 100
 _MAX_LOOKED_AT = 1000
 """Dead letters that one call goes through in search of those that are wanted."""
 
+_HIDDEN_FROM_PEOPLE = 20
+"""Seconds for which the automatic replay may hide a letter from an operator's command."""
+
 _REFUSED_AS_SUCH = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
-
-_MAX_REASON_LENGTH = 500
-_PATIENCE, _EMPTY, _KNOWN = 30, 10, 1
-"""A receive may find nothing though there is something: SQS asks only some of its servers. So three empty ones in a row
-end the search; one with only known messages counts a tenth of that."""
-
-UNKNOWN_REASON = "redriven by SQS: the consumer never said why"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that could not be handled, as it was received from the dead letters just now."""
-
-    message_id: str
-    body: str
-    reason: str
-    order_id: str
-    receive_count: int
-    first_sent_at: datetime
-
-    @classmethod
-    def from_message(cls, message: Message) -> "DeadLetter":
-        """A message of the dead-letter queue: kept by the consumer, or redriven by SQS with its own attributes."""
-        own = message.attributes
-        first_sent_at = _number(own.get("firstSentAt", ""), message.sent_at) / 1000
-        return cls(
-            message.message_id,
-            message.body,
-            own.get("reason") or UNKNOWN_REASON,
-            own.get("orderId") or order_id_in(message.body),
-            _number(own.get("receiveCount", ""), message.receive_count),
-            times.whole_milliseconds(datetime.fromtimestamp(first_sent_at, UTC)),
-        )
-
-
-@dataclass
-class InFlight:
-    """Dead letters that were received, and are hidden from everybody else until they are removed or released."""
-
-    queue: Queue
-    visibility_timeout: int
-    _receipts: dict[str, str] = field(default_factory=dict)
-
-    def letters(self, limit: int) -> Iterator[DeadLetter]:
-        """Up to `limit` dead letters, each once; more are received, and stay in flight. Raises Unavailable, Rejected.
-
-        Those that came after this began are skipped: one that is replayed now and is still bad comes back under
-        a new id, and would be replayed again and again.
-        """
-        began = int(time.time() * 1000)
-        seen: set[str] = set()
-        idle = 0
-        while len(seen) < limit and idle < _PATIENCE:
-            messages = self.queue.receive(self.visibility_timeout)
-            # Of one that comes again only the newest receipt counts: with an older one SQS may do nothing.
-            self._receipts |= {message.message_id: message.receipt_handle for message in messages}
-            fresh = [m for m in messages if m.message_id not in seen and m.sent_at <= began][: limit - len(seen)]
-            idle = 0 if fresh else idle + (_KNOWN if messages else _EMPTY)
-            for message in fresh:
-                seen.add(message.message_id)
-                yield DeadLetter.from_message(message)
-
-    def remove(self, letters: Sequence[DeadLetter]) -> None:
-        """Delete them for good. Raises Unavailable, Rejected."""
-        for start in range(0, len(letters), BATCH_SIZE):
-            batch = [letter.message_id for letter in letters[start : start + BATCH_SIZE]]
-            self.queue.delete([self._receipts[message_id] for message_id in batch])
-            for message_id in batch:
-                del self._receipts[message_id]
-
-    def release(self) -> None:
-        """Let others see what is left at once. If that fails they see it when its visibility timeout is over."""
-        receipts = list(self._receipts.values())
-        self._receipts.clear()
-        try:
-            for start in range(0, len(receipts), BATCH_SIZE):
-                self.queue.change_visibility(dict.fromkeys(receipts[start : start + BATCH_SIZE], 0))
-        except (Unavailable, Rejected) as fault:
-            telemetry.warning("dead letters not released", reason=str(fault))
 
 
 @dataclass(frozen=True)
@@ -104,31 +31,30 @@ class DeadLetters:
     """The queue of dead letters, and the one that they came from."""
 
     queue: Queue
-    orders: Queue
+    order_queue: Queue
+    orders: Orders
+    committer: BatchCommitter
+    clock: Clock
 
-    def keep(self, message: Message, reason: str) -> None:
-        """Keep a message as it came; reason and origin are its attributes. Raises Unavailable, Rejected."""
-        order_id = order_id_in(message.body)
-        attributes = {
-            "reason": legible(reason),
-            "originalMessageId": message.message_id,
-            "receiveCount": str(message.receive_count),
-            "firstSentAt": str(message.sent_at or ""),
-            "orderId": order_id,
-        }
+    def keep(self, message: Message, kind: Kind, reason: str) -> None:
+        """Keep a message as it came; why and its origin are its attributes. Raises Unavailable, Rejected."""
+        own = attributes(message, kind, reason)
+        order_id = own.get("orderId", "")
         try:
-            self.queue.send(message.body, {name: value for name, value in attributes.items() if value})
+            self.queue.send(message.body, own)
         except (Unavailable, Rejected) as fault:
             # One of the largest size has no room for attributes: SQS will redrive it, and this line alone says why.
             ids = {"messageId": message.message_id, "orderId": order_id}
             telemetry.warning("message not quarantined", **ids, reason=reason, fault=str(fault))
             raise
-        telemetry.count("MessagesQuarantined")
-        telemetry.warning("message quarantined", messageId=message.message_id, orderId=order_id, reason=reason)
+        telemetry.count("MessagesQuarantined", reason=kind.value)
+        telemetry.warning(
+            "message quarantined", messageId=message.message_id, orderId=order_id, kind=kind.value, reason=reason
+        )
 
     @contextmanager
     def receiving(self, visibility_timeout: int) -> Iterator[InFlight]:
-        """Dead letters to look at, each hidden for so many seconds (SQS cannot peek); released however it ends."""
+        """Dead letters to look at, each hidden for so many seconds; released however it ends."""
         in_flight = InFlight(self.queue, visibility_timeout)
         try:
             yield in_flight
@@ -143,7 +69,7 @@ class DeadLetters:
         """
         ids = {"messageId": letter.message_id, "orderId": letter.order_id, "reason": letter.reason}
         try:
-            self.orders.send(letter.body, {})
+            self.order_queue.send(letter.body, letter.replayed_by(in_flight.run))
         except Rejected as fault:
             if fault.code not in _REFUSED_AS_SUCH:
                 raise
@@ -155,7 +81,11 @@ class DeadLetters:
         return True
 
     def replay_all(
-        self, limit: int, wanted: Callable[[DeadLetter], bool] = lambda _: True, visibility_timeout: int = 60
+        self,
+        limit: int,
+        wanted: Callable[[DeadLetter], bool] = lambda _: True,
+        visibility_timeout: int = 60,
+        deadline: Deadline = NO_DEADLINE,
     ) -> list[DeadLetter]:
         """Replay up to `limit` of the first 1000 dead letters that are wanted; which they were.
 
@@ -165,27 +95,40 @@ class DeadLetters:
         replayed: list[DeadLetter] = []
         with self.receiving(visibility_timeout) as in_flight:
             for letter in in_flight.letters(_MAX_LOOKED_AT):
+                if deadline.has_passed:
+                    break
                 if wanted(letter) and self.replay(in_flight, letter):
                     replayed.append(letter)
                 if len(replayed) == limit:
                     break
         return replayed
 
+    def replay_due(self, deadline: Deadline) -> int:
+        """Replay what no person is needed for, once its time has come; how many. Raises Unavailable, Rejected."""
+        now = self.clock()
 
-def order_id_in(body: str) -> str:
-    """The order id, if the body has one that can be shown."""
-    try:
-        document = loads(body)
-    except InvalidJson:
-        return ""
-    order_id = document.get("orderId") if isinstance(document, dict) else None
-    return legible(order_id)[:64] if isinstance(order_id, str) else ""
+        def due(letter: DeadLetter) -> bool:
+            return letter.next_replay_at is not None and letter.next_replay_at <= now
 
+        return len(self.replay_all(MAX_REPLAYED, due, _HIDDEN_FROM_PEOPLE, deadline))
 
-def legible(text: str) -> str:
-    """The text as an attribute of a message: SQS takes no control characters and no lone surrogates there."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:_MAX_REASON_LENGTH]
+    def purge(self, in_flight: InFlight, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Delete them for good; which they were. Raises Unavailable, Rejected.
 
+        First the order of each, if it exists, gets an outbox entry: whatever the message was to bring about, `recover`
+        does. Where that fails the letter stays.
+        """
+        purged = [letter for letter in letters if not letter.order_id or self._is_left_to_recovery(letter.order_id)]
+        in_flight.remove(purged)
+        return purged
 
-def _number(text: str, otherwise: int) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 14 else otherwise
+    def _is_left_to_recovery(self, order_id: str) -> bool:
+        """Whether the order has an outbox entry now, or does not exist."""
+        try:
+            order = self.orders.get(order_id)
+        except (Unavailable, Rejected):
+            return False
+        if order is None:
+            return True
+        (result,) = self.committer.commit_each([ensure_entry(order, self.clock())])
+        return isinstance(result, Applied)

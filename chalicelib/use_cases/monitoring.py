@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from chalicelib import telemetry, times
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
-from chalicelib.use_cases.dead_letters import DeadLetter, DeadLetters
+from chalicelib.use_cases.dead_letters import DeadLetters
+from chalicelib.use_cases.letters import DeadLetter
 from chalicelib.use_cases.ports import AlertMemory, Alerts, LastAlert, Queue
 
 _AGAIN_AFTER = timedelta(hours=1)
@@ -76,12 +77,19 @@ def _summary(letters: Sequence[DeadLetter]) -> list[str]:
     rest = len(reasons) - _MAX_REASONS
     oldest = min(letter.first_sent_at for letter in letters)
     return [
-        f"Why, of a sample of {len(letters)}:",
+        f"Of a sample of {len(letters)}, {_handling(letters)}",
+        "Why:",
         *(f"  {times_seen} x {reason}" for reason, times_seen in reasons[:_MAX_REASONS]),
         *([f"  and {rest} more reasons"] if rest > 0 else []),
         "",
         f"The oldest seen was first sent at {times.to_text(oldest)}.",
     ]
+
+
+def _handling(letters: Sequence[DeadLetter]) -> str:
+    """What becomes of them."""
+    waiting = sum(letter.next_replay_at is None for letter in letters)
+    return f"{waiting} wait for you, and {len(letters) - waiting} are replayed automatically."
 
 
 def _counted(count: int) -> str:

@@ -51,8 +51,8 @@ class Orders(Protocol):
         """The ids of the orders whose outbox entry is due, at most 100 at a time."""
         ...
 
-    def count_late(self) -> int:
-        """How many orders have been overdue for more than an hour."""
+    def count_late(self, now: datetime) -> int:
+        """How many orders have been overdue for more than an hour, readable or not."""
         ...
 
 

@@ -33,6 +33,7 @@ def test_an_order_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws
         assert (reserve, confirm) == (cost.BATCH_SIZE + 1, cost.BATCH_SIZE)
         assert calls(shop) == cost.FULFIL
         assert shop.statuses() == {"CONFIRMED": cost.BATCH_SIZE}
+        shop.clock.advance(minutes=1)  # the dead letters are looked at every quarter of an hour
         shop.recover()
         assert calls(shop) == cost.RECOVER
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.settings import DEFAULT_MAX_RECEIVES
+from deploy import stages
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
 from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
@@ -281,4 +283,10 @@ def test_every_log_group_is_kept_for_a_time(package: Package) -> None:
 def test_receives_are_counted_alike_by_queue_and_consumer(package: Package) -> None:
     variables = package.function("order_consumer")["Environment"]["Variables"]
     parameter = package.template["Parameters"]["MaxReceives"]
-    assert str(parameter["Default"]) == variables.get("MAX_RECEIVES", "6")
+    assert str(parameter["Default"]) == variables.get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
+
+
+def test_a_stages_own_receives_reach_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stages.config()["stages"]["dev"]["environment_variables"], "MAX_RECEIVES", "5")
+    assert stages.stage_parameters("dev")["MaxReceives"] == "5"
+    assert stages.stage_parameters("prod")["MaxReceives"] == str(DEFAULT_MAX_RECEIVES)

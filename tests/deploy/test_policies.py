@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import app as entry
 from chalicelib.adapters import clients
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
+from chalicelib.use_cases.letters import Kind
+from chalicelib.use_cases.ports import Message
 from deploy import policies
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
 from tests.deploy.usage import Permission, permissions
@@ -73,13 +76,15 @@ def drive_consumer(shop: Shop) -> None:
 
 
 def drive_recover(shop: Shop) -> None:
-    """Orders whose message was lost."""
+    """Orders whose message was lost; and two dead letters, one of which is replayed without a person."""
     shop.place(key="k1")
     shop.place(key="k2")
     shop.lose_messages()
-    shop.clock.advance(seconds=61)
+    for kind in (Kind.RETRY, Kind.NEVER):
+        shop.service.dead_letters.keep(Message("m1", "", "x", 14, 0, {}), kind, "why")
+    shop.clock.now = (datetime.now(UTC) + timedelta(hours=2)).replace(minute=0)
     entry.recover(SCHEDULED, FakeLambdaContext("recover"))
-    assert len(shop.messages()) == 2
+    assert len(shop.messages()) == 3
 
 
 def drive_monitor(shop: Shop) -> None:

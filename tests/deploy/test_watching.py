@@ -19,6 +19,7 @@ ALARMS = {
     "dead-letters",
     "oldest-message-age",
     "orders-overdue",
+    "unexpected-faults",
     "failed-orders-rate",
     "api-5xx-rate",
     "failed-batches",
@@ -101,6 +102,12 @@ def test_an_alarm_is_on_beyond_30_percent_of_failed_orders_and_5_percent_of_fail
     alarm = alarms(prod)[name]
     assert MIN_COUNT == 10
     assert is_on(alarm, rate(alarm, **sums)) is on
+
+
+def test_a_single_unexpected_fault_rings_within_a_minute_and_none_is_silent(prod: Package) -> None:
+    alarm = alarms(prod)["unexpected-faults"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Period"]) == ("UnexpectedFaults", "Sum", 60)
+    assert (alarm["EvaluationPeriods"], is_on(alarm, 1), is_on(alarm, 0)) == (1, True, False)
 
 
 def test_failed_orders_are_counted_by_the_business_and_not_by_lambda(prod: Package) -> None:

@@ -67,7 +67,7 @@ def test_a_queue_whose_times_were_changed(operator: Operator, shop: Shop) -> Non
     assert differences(operator)[shop.stage["ORDER_QUEUE"]] == [
         "VisibilityTimeout: 5, should be 60",
         f"dead-letter queue: none, should be {shop.stage['ORDER_DEAD_LETTERS']}",
-        "maximum receives: null, should be 6",
+        "maximum receives: null, should be 14",
     ]
 
 
@@ -75,7 +75,7 @@ def test_the_receives_are_those_of_the_stages_setting(
     operator: Operator, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_RECEIVES", "3")
-    assert differences(operator)[shop.stage["ORDER_QUEUE"]] == ["maximum receives: 6, should be 3"]
+    assert differences(operator)[shop.stage["ORDER_QUEUE"]] == ["maximum receives: 14, should be 3"]
 
 
 def test_a_table_whose_items_do_not_expire(operator: Operator, shop: Shop) -> None:

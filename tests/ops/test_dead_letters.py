@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib import exact_json
-from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter
+from chalicelib import exact_json, times
+from chalicelib.use_cases.letters import UNKNOWN_REASON, DeadLetter, Kind
 from chalicelib.use_cases.ports import Message
 from tests.ops.conftest import Operator, audit_of
 from tests.support.shop import Shop
@@ -15,12 +15,21 @@ from tests.support.shop import Shop
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 
-def bury(shop: Shop, *order_ids: str, reason: str = "not known", sent_at: datetime | None = None) -> None:
+def bury(
+    shop: Shop,
+    *order_ids: str,
+    reason: str = "not known",
+    sent_at: datetime | None = None,
+    kind: Kind = Kind.RETRY,
+    replays: int = 0,
+) -> None:
     """A dead letter for each of these orders."""
     sent = int((sent_at or datetime.now(UTC)).timestamp() * 1000)
     for order_id in order_ids:
         body = exact_json.dumps(shop.event(order_id))
-        shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, sent, {}), reason)
+        shop.service.dead_letters.keep(
+            Message(f"of-{order_id}", "", body, 6, sent, {"replays": str(replays)}), kind, reason
+        )
 
 
 def seen(shop: Shop) -> dict[str, DeadLetter]:
@@ -35,12 +44,13 @@ def seen(shop: Shop) -> dict[str, DeadLetter]:
 def test_the_list_has_reason_time_and_the_status_of_the_order(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
     shop.run_queue()
-    bury(shop, "o1", reason="an order with this id and different contents exists", sent_at=LONG_AGO)
+    bury(shop, "o1", reason="an order with this id and different contents exists", sent_at=LONG_AGO, kind=Kind.NEVER)
     shop.produce("poison")
     shop.run_queue()
     answer = operator.does("dead-letters", "list")
-    assert answer.split(seen(shop)["o1"].message_id)[1].splitlines()[1:3] == [
+    assert answer.split(seen(shop)["o1"].message_id)[1].splitlines()[1:4] == [
         "  order   o1 (CONFIRMED)",
+        "  kind    never: waits for you",
         "  reason  an order with this id and different contents exists",
     ]
     assert "3 days ago; 6 receives" in answer
@@ -55,16 +65,33 @@ def test_the_list_leaves_everything_where_it_was(operator: Operator, shop: Shop)
 
 
 def test_the_list_for_programs(operator: Operator, shop: Shop) -> None:
-    bury(shop, "o1", reason="why", sent_at=LONG_AGO)
+    bury(shop, "o1", reason="why", sent_at=LONG_AGO, replays=1)
     (entry,) = operator.json("dead-letters", "list")
     assert entry.pop("messageId") == seen(shop)["o1"].message_id
     assert datetime.fromisoformat(entry.pop("firstSentAt")) - LONG_AGO < timedelta(seconds=1)
-    assert entry == {"orderId": "o1", "orderStatus": None, "reason": "why", "receives": 6}
+    assert times.from_text(entry.pop("nextReplayAt")) - datetime.now(UTC) < timedelta(minutes=31)
+    own = {"kind": "retry", "reason": "why", "replays": 1, "receives": 6}
+    assert entry == {"orderId": "o1", "orderStatus": None, **own}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_list_is_of_one_kind(operator: Operator, shop: Shop, kind: Kind) -> None:
+    for each in Kind:
+        bury(shop, f"o-{each}", kind=each)
+    (entry,) = operator.json("dead-letters", "list", "--kind", kind.value)
+    assert (entry["orderId"], entry["kind"], entry["nextReplayAt"] is None) == (f"o-{kind}", kind, kind is Kind.NEVER)
+
+
+def test_the_list_says_what_becomes_of_each(operator: Operator, shop: Shop) -> None:
+    bury(shop, "o1", kind=Kind.UNKNOWN, replays=3)
+    assert "  kind    unknown: replayed 3 times; waits for you\n" in operator.does("dead-letters", "list")
+    bury(shop, "o2", replays=2)
+    assert "  kind    retry: replayed 2 times; replayed automatically after " in operator.does("dead-letters", "list")
 
 
 def test_what_sqs_redrove_is_listed_with_an_unknown_reason(operator: Operator, shop: Shop) -> None:
     shop.produce(shop.event("o1"))
-    for _ in range(7):
+    for _ in range(15):
         shop.receive()
         shop.come_again()
     (entry,) = operator.json("dead-letters", "list")

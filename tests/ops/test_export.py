@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from chalicelib import exact_json
 from ops import output
 from tests.ops.conftest import Operator, audit_of
 from tests.ops.test_dead_letters import bury, seen
-from tests.support.shop import Shop
+from tests.support.shop import Shop, killed
 
 QUEUE = "orderonce-test-orders-dead-letters"
 
@@ -91,6 +92,35 @@ def test_what_arrives_meanwhile_is_not_deleted(operator: Operator, shop: Shop, t
     operator.calls.meanwhile(lambda: bury(shop, "late"), "DeleteMessageBatch")
     operator.does("dead-letters", "purge", "--to", str(tmp_path / "export.jsonl"), typed=f"{QUEUE}\n")
     assert set(seen(shop)) == {"late"}
+
+
+def test_a_purge_loses_no_event_since_recovery_gets_the_order(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    shop.produce(shop.event("o2"))
+    shop.calls.kill_before("PutEvents")
+    assert killed(shop.run_queue)
+    shop.calls.revive()
+    shop.lose_messages()
+    assert not shop.has_entry("o2"), "only the dead letter owes the event"
+    operator.does("dead-letters", "purge", "--to", str(tmp_path / "export.jsonl"), typed=f"{QUEUE}\n")
+    assert seen(shop) == {}
+
+    shop.clock.now = datetime.now(UTC)
+    assert shop.recover_later() == 1
+    shop.run_queue()
+
+    assert "OrderPlaced" in shop.published_of("o2")
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
+def test_a_letter_whose_order_cannot_be_handed_over_is_not_purged(
+    operator: Operator, shop: Shop, tmp_path: Path, operation: str
+) -> None:
+    shop.produce(shop.event("o2"))
+    shop.run_queue()
+    operator.calls.refuse("ThrottlingException", operation, times=None, when=lambda call: "o2" in repr(call.params))
+    error = operator.refused("dead-letters", "purge", "--to", str(tmp_path / "export.jsonl"), typed=f"{QUEUE}\n")
+    assert "1 message kept" in error
+    assert set(seen(shop)) == {"o2"}
 
 
 def test_what_cannot_be_exported_is_not_deleted(operator: Operator, shop: Shop, tmp_path: Path) -> None:

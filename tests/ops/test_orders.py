@@ -159,6 +159,23 @@ def test_an_order_that_waits_for_hours_between_retries_is_still_seen(operator: O
     assert len(operator.json("orders", "stuck")) == 1
 
 
+def test_an_order_that_this_release_cannot_read_is_listed_by_its_id(operator: Operator, shop: Shop) -> None:
+    order_id, gone = placed(shop, "k1"), placed(shop, "k2")
+    age(shop, order_id, status="RETURNED")
+    age(shop, gone)
+    table, key = shop.stage["ORDERS_TABLE"], {"orderId": {"S": gone}}
+    operator.calls.meanwhile(lambda: shop.stage.dynamodb.delete_item(TableName=table, Key=key), "BatchGetItem")
+    assert operator.json("orders", "stuck") == [{"orderId": order_id, "readable": False}]
+    assert f"{order_id}\n  status  cannot be read by this release" in operator.does("orders", "stuck")
+
+
+def test_an_order_that_met_an_unexpected_fault_shows_it(operator: Operator, shop: Shop) -> None:
+    order_id = placed(shop)
+    age(shop, order_id, outboxFault="an unexpected fault: KeyError")
+    assert "  fault      an unexpected fault: KeyError\n" in operator.does("orders", "stuck")
+    assert operator.json("orders", "show", order_id)["fault"] == "an unexpected fault: KeyError"
+
+
 # --- keys ---
 
 

@@ -164,12 +164,8 @@ class Shop(Customer):
         return self.recover()
 
     def replay(self) -> int:
-        """The dead letters go back to the queue, as they came; how many."""
-        letters = self.stage.receive_all("ORDER_DEAD_LETTERS")
-        for letter in letters:
-            self.produce(letter["Body"])
-            self.stage.delete("ORDER_DEAD_LETTERS", letter)
-        return len(letters)
+        """The dead letters go back to the queue; how many."""
+        return len(self.service.dead_letters.replay_all(100))
 
     # --- what has come of it ---
 

@@ -26,7 +26,7 @@ from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.entrypoints import messages
 from chalicelib.service import Service, compose
-from chalicelib.settings import Settings
+from chalicelib.settings import DEFAULT_MAX_RECEIVES, Settings
 from chalicelib.use_cases.consuming import MessagesLeft
 from tests.support.aws_calls import Killed
 from tests.support.events import sqs_record
@@ -35,7 +35,7 @@ from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
 
 VISIBILITY = timedelta(seconds=60)
-MAX_RECEIVES = 6
+MAX_RECEIVES = DEFAULT_MAX_RECEIVES
 
 
 class FastClock:
@@ -140,13 +140,25 @@ class _Message:
     body: str
     attributes: dict[str, Any]
     visible_at: datetime
+    sent_at: datetime
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     receipt: str = ""
 
+    def received(self) -> dict[str, Any]:
+        """As ReceiveMessage answers it."""
+        sent_at = str(int(self.sent_at.timestamp() * 1000))
+        return {
+            "MessageId": self.message_id,
+            "ReceiptHandle": self.receipt,
+            "Body": self.body,
+            "Attributes": {"ApproximateReceiveCount": str(self.receives), "SentTimestamp": sent_at},
+            "MessageAttributes": self.attributes,
+        }
+
 
 class FakeQueues:
-    """As much of SQS as the service asks for: at least once, in no order, hidden for a while, dead after six times."""
+    """As much of SQS as the service asks for: at least once, in no order, hidden for a while, dead in the end."""
 
     def __init__(self, clock: Callable[[], datetime], chance: random.Random, dead_letters: str) -> None:
         self._clock, self._chance, self._dead_letters = clock, chance, dead_letters
@@ -161,7 +173,8 @@ class FakeQueues:
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, MessageAttributes: Any = None) -> dict[str, Any]:  # noqa: N803
         with self._lock:
-            self._messages[QueueUrl].append(_Message(MessageBody, MessageAttributes or {}, self._clock()))
+            now = self._clock()
+            self._messages[QueueUrl].append(_Message(MessageBody, MessageAttributes or {}, now, now))
         return {}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
@@ -183,7 +196,23 @@ class FakeQueues:
                     message.visible_at = self._clock() + timedelta(seconds=delays[message.receipt])
         return {"Successful": [], "Failed": []}
 
-    # What Lambda and the operator do.
+    def receive_message(
+        self,
+        *,
+        QueueUrl: str,  # noqa: N803
+        MaxNumberOfMessages: int,  # noqa: N803
+        VisibilityTimeout: int,  # noqa: N803
+        **_: object,
+    ) -> dict[str, Any]:
+        with self._lock:
+            now = self._clock()
+            visible = [message for message in self._messages[QueueUrl] if message.visible_at <= now]
+            received = visible[:MaxNumberOfMessages]
+            for message in received:
+                message.receipt, message.visible_at = str(uuid.uuid4()), now + timedelta(seconds=VisibilityTimeout)
+        return {"Messages": [message.received() for message in received]}
+
+    # What Lambda does.
 
     def receive(self, queue: str, limit: int = 10) -> list[dict[str, Any]]:
         """Up to so many records of an SQS event; a dead letter is moved, as redrive does."""
@@ -198,14 +227,6 @@ class FakeQueues:
         with self._lock:
             messages = self._messages[queue]
             self._messages[queue] = [m for m in messages if json.loads(m.body)["orderId"] not in order_ids]
-
-    def replay(self, queue: str) -> int:
-        """The dead letters go back; how many."""
-        with self._lock:
-            letters = self._messages.pop(self._dead_letters, [])
-            for letter in letters:
-                self.send_message(QueueUrl=queue, MessageBody=letter.body)
-        return len(letters)
 
     def waiting(self) -> int:
         with self._lock:
@@ -228,6 +249,7 @@ class FakeQueues:
             message_id=message.message_id,
             receipt_handle=message.receipt,
             receive_count=message.receives,
+            sent_at=message.sent_at,
             attributes={name: value["StringValue"] for name, value in message.attributes.items()},
         )
 
@@ -299,10 +321,7 @@ class World:
         return True
 
     def come_to_rest(self) -> None:
-        """Everything works again, whatever was late lands, and nobody does anything: how far does it go by itself?
-
-        The dead letters are the one thing that a person has to send back.
-        """
+        """Everything works again, whatever was late lands, and nobody does anything: how far does it go by itself?"""
         self.queue.twice = self.bus.fails = 0.0
         for process in self._processes:
             process.life = Life()
@@ -311,7 +330,8 @@ class World:
         healthy = self._processes[0]
         quiet = 0
         for _ in range(60):
-            sent = healthy.service.recovery.recover(NO_DEADLINE) + self.queue.replay(self.stage["ORDER_QUEUE"])
+            # What the schedule does every minute, and every 15 minutes.
+            sent = healthy.service.recovery.recover(NO_DEADLINE) + healthy.service.dead_letters.replay_due(NO_DEADLINE)
             while self.deliver(healthy):
                 pass
             quiet = 0 if sent or self.queue.waiting() else quiet + 1

@@ -4,7 +4,7 @@ One order's trouble is its own: the others of its batch go on.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -65,16 +65,18 @@ def test_a_message_that_may_succeed_later_comes_again(small_shop: Shop) -> None:
 def test_each_try_waits_about_twice_as_long_as_the_one_before(small_shop: Shop) -> None:
     fail(small_shop, small_shop.place(key="k1").order_id)
     (message,) = small_shop.receive()
-    for receives in range(1, 6):
+    expected = dict(enumerate([2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900], start=1))
+    for receives, pause in expected.items():
         message["Attributes"]["ApproximateReceiveCount"] = str(receives)
         assert not any(small_shop.consume([message]) for _ in range(5))
         calls = small_shop.calls.of("ChangeMessageVisibilityBatch")[-5:]
         delays = [call.params["Entries"][0]["VisibilityTimeout"] for call in calls]
-        assert all(0.75 * 2**receives - 0.5 <= delay <= 1.25 * 2**receives + 0.5 for delay in delays), delays
+        assert all(0.75 * pause - 0.5 <= delay <= 1.25 * pause + 0.5 for delay in delays), delays
     assert len(set(delays)) > 1, "all at once again: no jitter"
+    assert timedelta(minutes=77) <= timedelta(seconds=sum(expected.values())) < timedelta(minutes=78)
 
 
-@pytest.mark.parametrize(("settings", "receives"), [({}, 6), ({"MAX_RECEIVES": "2"}, 2)])
+@pytest.mark.parametrize(("settings", "receives"), [({}, 14), ({"MAX_RECEIVES": "2"}, 2)])
 def test_on_its_last_receive_a_message_becomes_a_dead_letter_with_the_reason(
     aws: Stage, aws_calls: AwsCalls, clock: Clock, settings: dict[str, str], receives: int
 ) -> None:
@@ -93,7 +95,7 @@ def test_on_its_last_receive_a_message_becomes_a_dead_letter_with_the_reason(
         (letter,) = shop.dead_letters()
         assert (letter["body"], letter["orderId"]) == (message["Body"], order_id)
         assert (letter["originalMessageId"], letter["receiveCount"]) == (message["MessageId"], str(receives))
-        assert "ThrottlingException" in letter["reason"]
+        assert ("ThrottlingException" in letter["reason"], letter["kind"]) == (True, "retry")
         assert (shop.metrics["MessagesQuarantined"], shop.status(order_id)) == (1, "RESERVED")
         shop.come_again()
         assert shop.messages() == []
@@ -118,6 +120,7 @@ def test_a_message_that_can_never_be_handled_is_a_dead_letter_at_once(small_shop
         assert letter["body"] == body, name
         assert letter["reason"], name
         assert (letter["originalMessageId"], letter["receiveCount"]) == (message["MessageId"], "1"), name
+        assert letter["kind"] == "never", name
     assert small_shop.orders() == []
     assert small_shop.metrics["MessagesQuarantined"] == len(POISON)
     assert small_shop.metrics["MessagesRetried"] == 0
@@ -426,7 +429,7 @@ def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_neede
     order_id = small_shop.place(key="k1").order_id
     before = small_shop.stored(order_id)["outboxDueAt"]
     (message,) = small_shop.receive()
-    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    message["Attributes"]["ApproximateReceiveCount"] = "14"
     if has_entry:
         fail(small_shop, order_id)
         assert small_shop.consume([message])
@@ -460,21 +463,39 @@ def test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_re
     small_shop.calls.refuse("ThrottlingException", "PutItem", times=None)
     small_shop.produce(small_shop.event("ORD-1", quantity=2))
     (message,) = small_shop.receive()
-    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    message["Attributes"]["ApproximateReceiveCount"] = "14"
     assert small_shop.consume([message])
     assert len(small_shop.dead_letters()) == 1
 
 
-def test_an_unexpected_fault_is_a_dead_letter_on_the_last_receive_since_somebody_must_hear_of_it(
-    small_shop: Shop, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_entry", [True, False])
+def test_an_unexpected_fault_rings_at_once_and_ends_after_six_receives_with_the_fault_on_its_order(
+    small_shop: Shop, monkeypatch: pytest.MonkeyPatch, has_entry: bool
 ) -> None:
     def faulty(*_: object) -> None:
         raise RuntimeError("a mistake in the program")
 
-    small_shop.place(key="k1")
-    (message,) = small_shop.receive()
-    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    shop = small_shop
+    order_id = shop.place(key="k1").order_id
+    before = shop.stored(order_id)["outboxDueAt"]
+    if not has_entry:
+        shop.change_stored(order_id, outbox=None, outboxDueAt=None, outboxTries=None)
+        shop.clock.advance(seconds=5)
+    (message,) = shop.receive()
     monkeypatch.setattr(BatchPayments, "charge", faulty)
-    assert small_shop.consume([message])
-    (letter,) = small_shop.dead_letters()
-    assert letter["reason"] == "an unexpected fault: RuntimeError"
+    for receives in range(1, 6):
+        message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+        assert not shop.consume([message])
+        assert shop.metrics["UnexpectedFaults"] == receives
+    message["Attributes"]["ApproximateReceiveCount"] = "6"
+    assert shop.consume([message])
+    stored = shop.stored(order_id)
+    assert (stored["outboxFault"], stored["outboxDueAt"] == before) == ("an unexpected fault: RuntimeError", has_entry)
+    assert (shop.dead_letters(), shop.metrics["MessagesLeftToRecovery"]) == ([], 1)
+
+    shop.lose_messages()
+    assert shop.recover_later() == 1
+    assert shop.stored(order_id)["outboxFault"] == "an unexpected fault: RuntimeError", "until it is mended"
+    monkeypatch.undo()
+    entry.order_consumer(sqs_event(*map(sqs_record, [m["Body"] for m in shop.receive()])), FakeLambdaContext())
+    assert (shop.status(order_id), "outboxFault" in shop.stored(order_id)) == ("CONFIRMED", False)

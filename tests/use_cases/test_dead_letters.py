@@ -1,6 +1,8 @@
 """Dead letters: kept with the reason, looked at without being lost, and replayed without a loss or a second order."""
 
 import json
+import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import app as entry
+from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.entrypoints.replays import replay_dead_letters
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.dead_letters import UNKNOWN_REASON, DeadLetter, InFlight, legible
+from chalicelib.use_cases.in_flight import InFlight
+from chalicelib.use_cases.letters import UNKNOWN_REASON, DeadLetter, Kind, legible
 from chalicelib.use_cases.ports import Message
 from tests.support.shop import Shop, killed
 from tests.support.template import ROOT
@@ -26,11 +30,11 @@ def shop(small_shop: Shop) -> Shop:
     return small_shop
 
 
-def bury(shop: Shop, *order_ids: str, reason: str = "a conflict that would not end") -> None:
+def bury(shop: Shop, *order_ids: str, reason: str = "a conflict that would not end", kind: Kind = Kind.RETRY) -> None:
     """Dead letters of good orders."""
     for order_id in order_ids:
         body = json.dumps(shop.event(order_id), default=float)
-        shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, 1768478400000, {}), reason)
+        shop.service.dead_letters.keep(Message(f"of-{order_id}", "", body, 6, 1768478400000, {}), kind, reason)
 
 
 def bury_many(shop: Shop, number: int) -> set[str]:
@@ -72,7 +76,7 @@ def test_a_dead_letter_has_its_reason_and_origin_however_often_it_is_replayed(sh
 
 def test_a_message_that_sqs_redrove_is_shown_without_a_known_reason(shop: Shop) -> None:
     shop.produce(shop.event("o1"))
-    for _ in range(7):  # somebody takes it and dies, six times; the seventh receive finds it redriven
+    for _ in range(15):  # somebody takes it and dies, 14 times; the fifteenth receive finds it redriven
         shop.receive()
         shop.come_again()
     (letter,) = seen(shop)
@@ -200,6 +204,105 @@ def test_a_queue_that_may_not_be_sent_to_stops_the_replay(shop: Shop) -> None:
         shop.service.dead_letters.replay_all(100)
     assert len(shop.calls.of("SendMessage")) == 1
     assert ids(seen(shop)) == {"o1", "o2"}
+
+
+# --- replayed automatically ---
+
+
+def kept_for(shop: Shop, age: timedelta) -> None:
+    """The clock says that so much time has passed since now."""
+    shop.clock.now = datetime.now(UTC) + age
+
+
+@given(
+    st.sampled_from(Kind),
+    st.integers(0, 12),
+    st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+)
+def test_when_a_letter_is_replayed_follows_from_its_kind_and_its_replays(
+    kind: Kind, replays: int, sent_at: datetime
+) -> None:
+    own = {"kind": kind.value, "replays": str(replays)}
+    letter = DeadLetter.from_message(Message("m1", "r1", "x", 14, int(sent_at.timestamp() * 1000), own))
+    if kind is Kind.NEVER or (kind is Kind.UNKNOWN and replays >= 3):
+        assert letter.next_replay_at is None
+    else:
+        assert letter.next_replay_at == sent_at + min(timedelta(minutes=15) * 2**replays, timedelta(hours=16))
+
+
+def test_letters_that_need_no_person_are_replayed_every_quarter_of_an_hour_once_they_are_due(shop: Shop) -> None:
+    bury(shop, "o1", kind=Kind.RETRY)
+    bury(shop, "o2", kind=Kind.NEVER)
+    kept_for(shop, timedelta(minutes=14))
+    assert shop.service.dead_letters.replay_due(NO_DEADLINE) == 0
+    shop.clock.now = (shop.clock.now + timedelta(hours=1)).replace(minute=59)
+    shop.recover()
+    assert (shop.messages(), ids(seen(shop))) == ([], {"o1", "o2"})
+    shop.clock.advance(minutes=1)
+    shop.recover()
+    (message,) = shop.messages()
+    attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+    assert (attributes["replays"], attributes["firstSentAt"]) == ("1", "1768478400000")
+    assert (ids(seen(shop)), shop.metrics["MessagesReplayed"]) == ({"o2"}, 1)
+
+
+def test_replays_are_counted_through_the_consumer_and_through_sqs(shop: Shop) -> None:
+    bury(shop, "o1", kind=Kind.RETRY)
+    shop.service.dead_letters.replay_all(1)
+    shop.calls.drop_request("TransactWriteItems", times=None, attempts=None)
+    shop.calls.drop_request("PutItem", times=None, attempts=None)
+    (message,) = shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "14"
+    assert shop.consume([message]), "kept by the consumer"
+    (letter,) = seen(shop)
+    assert (letter.kind, letter.replays, letter.first_sent_at) == (Kind.RETRY, 1, datetime(2026, 1, 15, 12, tzinfo=UTC))
+    shop.service.dead_letters.replay_all(1)
+    for _ in range(15):
+        shop.receive()
+        shop.come_again()
+    (letter,) = seen(shop)
+    assert (letter.kind, letter.replays) == (Kind.UNKNOWN, 2)
+
+
+def test_at_most_a_hundred_are_replayed_at_a_time_and_none_when_there_is_no_time(shop: Shop) -> None:
+    bury_many(shop, 101)
+    kept_for(shop, timedelta(days=1))
+    assert shop.service.dead_letters.replay_due(Deadline(lambda: 3.9)) == 0
+    assert shop.service.dead_letters.replay_due(NO_DEADLINE) == 100
+    assert len(seen(shop)) == 1
+
+
+def test_the_automatic_replay_hides_what_it_looks_at_from_operators_for_20_seconds_at_most(shop: Shop) -> None:
+    bury(shop, "o1", kind=Kind.NEVER)
+    shop.calls.forget()
+    shop.service.dead_letters.replay_due(NO_DEADLINE)
+    assert {call.params["VisibilityTimeout"] for call in shop.calls.of("ReceiveMessage")} == {20}
+    assert ids(seen(shop)) == {"o1"}
+
+
+def test_after_an_outage_longer_than_all_receives_no_person_is_needed(shop: Shop) -> None:
+    """Of an order that is not stored yet nobody knows but its message."""
+    shop.produce(shop.event("o1"))
+    for operation in ("PutItem", "TransactWriteItems", "UpdateItem"):
+        shop.calls.drop_request(operation, times=None, attempts=None)
+    (message,) = shop.receive()
+    message["Attributes"]["ApproximateReceiveCount"] = "14"
+    assert shop.consume([message])
+    assert (shop.orders(), ids(seen(shop))) == ([], {"o1"})
+    shop.calls.heal()
+    kept_for(shop, timedelta(hours=2))
+    shop.clock.now = shop.clock.now.replace(minute=0)
+    shop.recover()
+    assert shop.run_queue() == 0
+    assert (shop.status("o1"), seen(shop)) == ("CONFIRMED", [])
+
+
+def test_a_slow_clock_hides_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    bury(shop, "o1")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    monkeypatch.setattr(sys.modules["moto.sqs.models"], "unix_time_millis", lambda: real() * 1000)
+    assert ids(shop.service.dead_letters.replay_all(100)) == {"o1"}
 
 
 # --- the Lambda function ---

@@ -25,17 +25,17 @@ def test_a_replay_meets_each_dead_letter_once_however_soon_it_comes_back(
     small_shop.produce("no json")
     small_shop.run_queue()
     letters = small_shop.service.dead_letters
-    send = type(letters.orders).send
+    send = type(letters.order_queue).send
     sent: list[str] = []
 
     def and_the_consumer_is_quick(queue: SqsQueue, body: str, attributes: dict[str, str]) -> None:
         send(queue, body, attributes)
-        if queue.url == letters.orders.url:
+        if queue.url == letters.order_queue.url:
             sent.append(body)
             time.sleep(0.002)
             small_shop.run_queue()
 
-    monkeypatch.setattr(type(letters.orders), "send", and_the_consumer_is_quick)
+    monkeypatch.setattr(type(letters.order_queue), "send", and_the_consumer_is_quick)
     time.sleep(0.002)
     assert replay_dead_letters(small_shop.service, {})["replayed"] == 1
     assert sent == ["no json"]

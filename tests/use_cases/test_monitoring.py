@@ -13,6 +13,7 @@ from chalicelib.adapters import clients
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.service import compose
 from chalicelib.settings import Settings
+from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.monitoring import is_due
 from chalicelib.use_cases.ports import LastAlert, Message
 from tests.support.bus import take
@@ -51,10 +52,12 @@ def watch(shop: Shop) -> None:
     client.lambda_.invoke("dead_letter_monitor", event | {"account": ACCOUNT})
 
 
-def bury(shop: Shop, number: int = 1, reason: str = "not JSON", sent_at: datetime = NOW) -> None:
+def bury(
+    shop: Shop, number: int = 1, reason: str = "not JSON", sent_at: datetime = NOW, kind: Kind = Kind.NEVER
+) -> None:
     for n in range(number):
         message = Message(f"m{n}", "", "x", 1, int(sent_at.timestamp() * 1000), {})
-        shop.service.dead_letters.keep(message, reason)
+        shop.service.dead_letters.keep(message, kind, reason)
 
 
 def set_dead_letters(shop: Shop, number: int) -> None:
@@ -94,14 +97,15 @@ def test_the_notification_says_how_many_why_since_when_and_where_to_look(
     shop: Shop, notifications: Notifications
 ) -> None:
     bury(shop, 2, "not JSON", NOW - timedelta(minutes=5))
-    bury(shop, 1, "an order with this id and different contents exists", NOW - timedelta(hours=3))
+    bury(shop, 1, "an order with this id and different contents exists", NOW - timedelta(hours=3), Kind.RETRY)
     watch(shop)
     (notification,) = notifications()
     assert notification["Subject"] == "OrderOnce test: 3 dead letters"
     assert notification["Message"].splitlines() == [
         "3 messages could not be handled in stage test.",
         "",
-        "Why, of a sample of 3:",
+        "Of a sample of 3, 2 wait for you, and 1 are replayed automatically.",
+        "Why:",
         "  2 x not JSON",
         "  1 x an order with this id and different contents exists",
         "",

@@ -1,13 +1,17 @@
 """The outbox entry says "work may be left". Its whole life, as the table of the design's section 5 has it."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from chalicelib import exact_json, times
-from chalicelib.deadline import Deadline
+from chalicelib.deadline import NO_DEADLINE, Deadline
+from chalicelib.domain.order import Order
+from chalicelib.use_cases.recovery import SIDE_BY_SIDE
 from tests.support.events import FakeLambdaContext
 from tests.support.shop import Shop, killed
 
@@ -131,7 +135,7 @@ def _the_process_dies(shop: Shop, _: FakeLambdaContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "receives"), [(_the_bus_is_down, 1), (_there_is_no_time_left, 6), (_the_process_dies, 6)]
+    ("trouble", "receives"), [(_the_bus_is_down, 1), (_there_is_no_time_left, 14), (_the_process_dies, 14)]
 )
 def test_an_event_that_is_owed_leaves_an_entry_even_on_the_last_receive(
     shop: Shop, trouble: Callable[[Shop, FakeLambdaContext], None], receives: int
@@ -237,10 +241,12 @@ def test_what_there_is_no_time_for_is_the_next_runs(small_shop: Shop) -> None:
     assert small_shop.recover() == 1
 
 
-@pytest.mark.parametrize("code", ["ValidationException", "ThrottlingException"])
-def test_an_order_that_cannot_be_backed_off_does_not_stop_recovery(small_shop: Shop, code: str) -> None:
+def test_an_order_that_cannot_be_backed_off_does_not_stop_recovery(small_shop: Shop) -> None:
     first, *others = place(small_shop, 4)
-    small_shop.calls.refuse(code, "UpdateItem", when=lambda call: first in repr(call.params))
+    for order_id in (first, *others):
+        small_shop.change_stored(order_id, outbox=0)
+    for operation in ("TransactWriteItems", "UpdateItem"):
+        small_shop.calls.refuse("ValidationException", operation, when=lambda call: first in repr(call.params))
     assert small_shop.recover_later() == 3
     assert sent(small_shop) == set(others)
     assert small_shop.recover_later(seconds=1) == 1
@@ -252,6 +258,69 @@ def test_an_order_that_another_release_wrote_does_not_stop_recovery(shop: Shop, 
     shop.change_stored(newer, **change)
     assert shop.recover_later() == 3
     assert sent(shop) == set(others)
+
+
+def store_overdue(shop: Shop, number: int) -> None:
+    """So many overdue orders, all in one shard, whose messages are lost."""
+    (order_id,) = place(shop, 1)
+    shop.change_stored(order_id, outbox=0)
+    item = next(i for i in shop.stage.dynamodb.scan(TableName=shop.stage["ORDERS_TABLE"])["Items"])
+    for n in range(1, number):
+        shop.stage.dynamodb.put_item(
+            TableName=shop.stage["ORDERS_TABLE"], Item={**item, "orderId": {"S": f"{order_id}-{n}"}}
+        )
+    shop.clock.advance(seconds=61)
+    shop.calls.forget()
+
+
+MILLISECONDS = {"Query": 10, "BatchGetItem": 20, "TransactWriteItems": 60, "SendMessageBatch": 20}
+"""What a call takes, assumed generously; a run has 50 s, of which 4 are kept."""
+
+
+def test_a_run_retries_fifty_thousand_orders_by_count_of_calls_and_latency(small_shop: Shop) -> None:
+    store_overdue(small_shop, 300)
+    assert small_shop.recover() == 300
+    assert len(sent(small_shop)) == 300
+    calls = small_shop.calls.operations()
+    counted = {name: calls.count(name) for name in MILLISECONDS}
+    # Shards without orders, and the count of the late ones, cost as much for one order as for all.
+    assert counted == {"Query": 16 + 2, "BatchGetItem": 3, "TransactWriteItems": 3, "SendMessageBatch": 30}
+    a_page = sum(counted[name] // 3 * MILLISECONDS[name] for name in MILLISECONDS if name != "Query")
+    assert SIDE_BY_SIDE * 100 * 46_000 / a_page >= 50_000, "the pages"
+    assert 100 * 46_000 / MILLISECONDS["Query"] >= 50_000, "the queries that find them"
+
+
+def test_pages_of_overdue_orders_are_retried_side_by_side_and_no_more_are_read(small_shop: Shop) -> None:
+    """Each page waits for SIDE_BY_SIDE others: alone, none would ever end."""
+    together, read = threading.Barrier(SIDE_BY_SIDE, timeout=20), list[int]()
+
+    class Pages:
+        def overdue(self, _: datetime) -> Iterator[list[str]]:
+            for page in range(2 * SIDE_BY_SIDE):
+                read.append(page)
+                yield [f"o{page}"]
+
+        def get_all(self, _: Sequence[str]) -> list[Order]:
+            together.wait()
+            assert len(read) <= 2 * SIDE_BY_SIDE
+            return []
+
+        def count_late(self, _: datetime) -> int:
+            assert read == [], "counted before anything is retried"
+            return 7
+
+    orders: Any = Pages()
+    replace(small_shop.service.recovery, orders=orders).recover(NO_DEADLINE)
+    assert (len(read), small_shop.metrics["OrdersOverdue"]) == (2 * SIDE_BY_SIDE, 7)
+
+
+@pytest.mark.parametrize("operation", ["BatchGetItem", "TransactWriteItems", "SendMessageBatch"])
+def test_a_page_that_fails_does_not_stop_the_others(small_shop: Shop, operation: str) -> None:
+    store_overdue(small_shop, 200)
+    small_shop.calls.refuse("InternalServerError", operation, status=500, nth=1)
+    assert small_shop.recover() in (100, 190)
+    small_shop.lose_messages()
+    assert small_shop.recover_later() > 0
 
 
 # --- what it is for ---
@@ -295,7 +364,10 @@ def test_orders_that_wait_for_over_an_hour_are_counted(small_shop: Shop) -> None
 
     for minute in (1, 2, 4, 8, 16, 32, 60, 61, 66, 100):  # those at which it is due, and some others
         small_shop.clock.now = began + MINUTE * minute
-        assert overdue() == (minute > 61), minute
+        assert overdue() == (minute > 66), minute  # counted before it is retried
+
+    small_shop.clock.advance(minutes=1)
+    assert overdue() == 1
 
     small_shop.recover_later(hours=6)
     small_shop.run_queue()

@@ -10,7 +10,7 @@ from chalicelib import times
 from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.order import Order, OutboxEntry
-from chalicelib.faults import Unavailable
+from chalicelib.faults import Unreadable
 
 Item = dict[str, Any]
 """An item in DynamoDB's typed form: `{"orderId": {"S": "…"}}`."""
@@ -18,17 +18,13 @@ Item = dict[str, Any]
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
-OUTBOX_ATTRIBUTES = ("outbox", "outboxDueAt", "outboxTries")
+OUTBOX_ATTRIBUTES = ("outbox", "outboxDueAt", "outboxTries", "outboxFault")
 SHARDS = 4
 LATE_SHARD = 100
 """Shards from this number on hold the entries that are overdue for more than an hour, so that they can be counted."""
 
 _LATE_AFTER_RETRIES = 7
 """1 + 2 + 4 + 8 + 16 + 32 minutes: the seventh retry happens 63 minutes after the first entry was due."""
-
-
-class Unreadable(Unavailable):
-    """An item that this release cannot read as an order: a newer one may have written it."""
 
 
 def to_item(values: Mapping[str, Any]) -> Item:
@@ -57,15 +53,17 @@ def order_from_item(item: Mapping[str, Any]) -> Order:
 
 
 def outbox_attributes(order_id: str, entry: OutboxEntry | None) -> dict[str, Any]:
-    """The outbox entry's attributes: a shard by order id, when it is due, how often it was retried."""
+    """The outbox entry's attributes: a shard by order id, when it is due, how often it was retried, and a fault."""
     if entry is None:
         return {}
     shard = zlib.crc32(order_id.encode()) % SHARDS
     late = LATE_SHARD if entry.retries >= _LATE_AFTER_RETRIES else 0
-    return {"outbox": shard + late, "outboxDueAt": times.to_text(entry.due_at), "outboxTries": entry.retries}
+    values = {"outbox": shard + late, "outboxDueAt": times.to_text(entry.due_at), "outboxTries": entry.retries}
+    return values | ({"outboxFault": entry.fault} if entry.fault else {})
 
 
 def _outbox_entry(values: Mapping[str, Any]) -> OutboxEntry | None:
     if "outboxDueAt" not in values:
         return None
-    return OutboxEntry(times.from_text(values["outboxDueAt"]), int(values.get("outboxTries", 0)))
+    due_at, retries = times.from_text(values["outboxDueAt"]), int(values.get("outboxTries", 0))
+    return OutboxEntry(due_at, retries, values.get("outboxFault"))

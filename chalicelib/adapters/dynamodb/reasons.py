@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from chalicelib.adapters.aws_faults import CONFLICTS
-from chalicelib.adapters.dynamodb.items import Unreadable, order_from_item
+from chalicelib.adapters.dynamodb.items import order_from_item
 from chalicelib.domain.changes import Change, stock_delta
 from chalicelib.domain.outcomes import (
     Conflict,
@@ -16,6 +16,7 @@ from chalicelib.domain.outcomes import (
     Refused,
     StatusChanged,
 )
+from chalicelib.faults import Unreadable
 
 
 def read_cancellation(

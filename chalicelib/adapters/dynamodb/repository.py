@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from chalicelib import telemetry, times
 from chalicelib.adapters.aws_faults import CONFLICTS, faults
-from chalicelib.adapters.dynamodb.items import LATE_SHARD, SHARDS, Item, Unreadable, order_from_item, to_item
+from chalicelib.adapters.dynamodb.items import LATE_SHARD, SHARDS, Item, order_from_item, to_item
 from chalicelib.adapters.dynamodb.reads import batch_get
 from chalicelib.adapters.dynamodb.reasons import own_reason, read_cancellation
 from chalicelib.adapters.dynamodb.writes import Writes
@@ -17,6 +17,7 @@ from chalicelib.domain.changes import Change, total_stock_delta
 from chalicelib.domain.idempotency import ORDER_ID
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Committed, Conflict, Refused
+from chalicelib.faults import Unreadable
 from chalicelib.use_cases.ports import Page
 
 if TYPE_CHECKING:
@@ -127,10 +128,17 @@ class Repository:
             for page in self._outbox(shard, " AND outboxDueAt <= :now", {":now": times.to_text(now)}):
                 yield [item["orderId"]["S"] for item in page["Items"]]
 
-    def count_late(self) -> int:
-        """How many orders have been overdue for more than an hour. Raises Unavailable, Rejected."""
+    def count_late(self, now: datetime) -> int:
+        """How many orders have been overdue for more than an hour. Raises Unavailable, Rejected.
+
+        Those that were retried for so long have shards of their own. In the others are those that cannot be retried.
+        """
         late = range(LATE_SHARD, LATE_SHARD + SHARDS)
-        return sum(page["Count"] for shard in late for page in self._outbox(shard, "", {}))
+        pages = [page for shard in late for page in self._outbox(shard, "", {})]
+        hour_ago = {":hour_ago": times.to_text(now - timedelta(hours=1))}
+        for shard in range(SHARDS):
+            pages += self._outbox(shard, " AND outboxDueAt < :hour_ago", hour_ago)
+        return sum(page["Count"] for page in pages)
 
     def _outbox(self, shard: int, condition: str, values: dict[str, Any]) -> Iterator[Any]:
         query: dict[str, Any] = {}

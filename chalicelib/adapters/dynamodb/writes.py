@@ -71,7 +71,10 @@ class Writes:
         update.require("fingerprint", move.before.fingerprint)
 
     def _outbox_update(self, update: "_Update", change: OutboxUpdate) -> None:
-        self._set_outbox(update, change.after)
+        if change.if_absent:
+            self._ensure_outbox(update, change.after)
+        else:
+            self._set_outbox(update, change.after)
         _set_extra_fields(update, change.extra_fields)
         if change.seen:
             update.require("outboxDueAt", times.to_text(change.seen))
@@ -80,14 +83,18 @@ class Writes:
                 update.require("status", change.order.status.value)
         else:
             update.require_existence()
-            if change.if_absent:
-                update.require_absence("outboxDueAt")
 
     def _set_outbox(self, update: "_Update", after: Order) -> None:
         values = outbox_attributes(after.order_id, after.outbox)
         for name in OUTBOX_ATTRIBUTES:
             update.set(name, values.get(name))
         update.set("expiresAt", self._expiry(after))
+
+    def _ensure_outbox(self, update: "_Update", after: Order) -> None:
+        """An entry that the order has stays; only the fault is written over."""
+        for name, value in outbox_attributes(after.order_id, after.outbox).items():
+            update.set(name, value, if_absent=name != "outboxFault")
+        update.set("expiresAt", None)
 
     def _expiry(self, after: Order) -> int | None:
         # Never on an order with work or goods under way.
@@ -112,12 +119,15 @@ class _Update:
         self._names: dict[str, str] = {}
         self._values: dict[str, Any] = {}
 
-    def set(self, name: str, value: Any) -> None:
-        """The attribute becomes `value`; None removes it."""
+    def set(self, name: str, value: Any, if_absent: bool = False) -> None:
+        """The attribute becomes `value`, with `if_absent` only if it is not there; None removes it."""
         if value is None:
             self._removes.append(self._name(name))
-        else:
-            self._sets.append(f"{self._name(name)} = {self._value(name, value)}")
+            return
+        new = self._value(name, value)
+        self._sets.append(
+            f"{self._name(name)} = " + (f"if_not_exists({self._name(name)}, {new})" if if_absent else new)
+        )
 
     def append(self, name: str, entry: Any) -> None:
         """The list gets one more entry."""
@@ -130,10 +140,6 @@ class _Update:
     def require_existence(self) -> None:
         """The update happens only if there is such an order: an update would create it."""
         self._conditions.append(f"attribute_exists({self._name('orderId')})")
-
-    def require_absence(self, name: str) -> None:
-        """The update happens only if the attribute is not there."""
-        self._conditions.append(f"attribute_not_exists({self._name(name)})")
 
     def parameters(self) -> dict[str, Any]:
         """What UpdateItem and a transaction's Update take."""

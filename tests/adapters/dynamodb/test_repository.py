@@ -273,10 +273,16 @@ def test_overdue_and_late_orders_are_found_over_all_shards(repository: Repositor
     ]
     later = [standing(Status.PENDING, f"later{n}", outbox=OutboxEntry(LATER, 30 * n)) for n in range(5)]
     done = [standing(Status.CONFIRMED, f"done{n}") for n in range(5)]
+    long_ago = NOW - timedelta(hours=1)
+    refused = [
+        standing(Status.PENDING, f"r{n}", outbox=OutboxEntry(long_ago - timedelta(seconds=n), 0)) for n in (0, 1)
+    ]
+    due += refused
     store(each_aws, *due, *later, *done)
     assert sorted(chain.from_iterable(repository.overdue(NOW))) == sorted(order.order_id for order in due)
-    # Due again or not: of the first 9, those that were tried 7 and 8 times, and so on.
-    assert repository.count_late() == 6 + 4
+    # Due again or not: of the first 9, those that were tried 7 and 8 times, and so on. And the one that was never
+    # retried, though it has been due for more than an hour.
+    assert repository.count_late(NOW) == 6 + 4 + 1
 
 
 def test_the_outbox_is_read_to_its_last_page(repository: Repository, each_aws: Stage) -> None:
@@ -286,7 +292,7 @@ def test_the_outbox_is_read_to_its_last_page(repository: Repository, each_aws: S
     found = list(repository.overdue(NOW))
     assert max(map(len, found)) == 100
     assert sorted(chain.from_iterable(found)) == sorted(order.order_id for order in orders)
-    assert repository.count_late() == 460
+    assert repository.count_late(NOW) == 460
 
 
 # --- reading ---
@@ -387,7 +393,7 @@ USES: dict[str, Callable[[Repository], object]] = {
     "BatchGetItem": lambda repository: repository.get_all(["o1"]),
     "Query of a customer": lambda repository: repository.list_by_customer("c1", 10),
     "Query of the outbox": lambda repository: list(repository.overdue(NOW)),
-    "Query of the late": lambda repository: repository.count_late(),
+    "Query of the late": lambda repository: repository.count_late(NOW),
 }
 
 
