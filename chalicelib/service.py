@@ -28,7 +28,7 @@ from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.monitoring import Monitor
 from chalicelib.use_cases.operations import Operations
-from chalicelib.use_cases.paying import BatchPayments
+from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
 from chalicelib.use_cases.placing import Placing
 from chalicelib.use_cases.ports import Orders, Payments
 from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
@@ -65,8 +65,12 @@ def compose(
     clock: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = random.random,
+    payment_timeout: float = TIMEOUT,
 ) -> Service:
-    """A service of these parts; `payments` None: the simulated provider. `sleep` takes seconds, `random` is 0 to 1."""
+    """A service of these parts; `payments` None: the simulated provider. `sleep` takes seconds, `random` is 0 to 1.
+
+    `payment_timeout`: the seconds that a batch waits for its payments.
+    """
     if payments is None:
         payments = SimulatedPayments(dynamodb, settings.payments_table, settings.fail_payment_percent)
     writes = Writes(settings.orders_table, settings.inventory_table, settings.order_ttl)
@@ -76,7 +80,7 @@ def compose(
     queue = SqsQueue(sqs, settings.order_queue)
     committer = BatchCommitter(orders, sleep, random)
     dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue, orders, committer, clock)
-    batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"))
+    batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), payment_timeout)
     completion = Completion(committer, batch_payments, EventBridgeBus(events, settings.event_bus), clock)
     fulfilment = Fulfilment(committer, catalogue, batch_payments, completion, clock)
     last_alert = LastAlertRow(dynamodb, settings.idempotency_table)

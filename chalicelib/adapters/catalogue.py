@@ -52,6 +52,8 @@ class InventoryCatalogue:
             "Keys": [{"productId": {"S": product_id}} for product_id in product_ids],
             "ProjectionExpression": "productId, #name, price",
             "ExpressionAttributeNames": {"#name": "name"},
+            # A refusal must not rely on a price of a moment ago either.
+            "ConsistentRead": True,
         }
         found: dict[str, Product] = {}
         for item in map(from_item, batch_get(self.client, self.table, wanted)):

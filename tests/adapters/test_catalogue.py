@@ -49,6 +49,14 @@ def test_an_order_is_priced_in_one_read_whatever_it_holds(each_aws: Stage, aws_c
     assert aws_calls.operations() == ["BatchGetItem"]
 
 
+def test_the_catalogue_is_read_consistently_so_no_refusal_relies_on_a_price_of_a_moment_ago(
+    catalogue: InventoryCatalogue, aws_calls: AwsCalls
+) -> None:
+    assert isinstance(catalogue.price(asked("10.00", "p1")), CatalogueRefusal)
+    (read,) = (request for call in aws_calls.made for request in call.params["RequestItems"].values())
+    assert read["ConsistentRead"] is True
+
+
 def test_what_is_known_is_not_read_again_for_a_minute(
     aws: Stage, catalogue: InventoryCatalogue, aws_calls: AwsCalls, clock: Clock
 ) -> None:

@@ -292,7 +292,7 @@ def opened(
     made_of = Settings.from_environment(stage.settings | dict(settings or {}))
     provider = SimulatedPayments(dynamodb, made_of.payments_table, made_of.fail_payment_percent)
     payments, slept = FlakyPayments(provider), list[float]()
-    service = compose(made_of, *made, payments=payments, clock=clock, sleep=slept.append)
+    service = compose(made_of, *made, payments=payments, clock=clock, sleep=slept.append, payment_timeout=60)
     shop = Shop(stage, calls, clock, service, provider, payments, slept)
     rows: Any = [{"PutRequest": {"Item": to_item(product)}} for product in [*sample("products"), *ROWS]]
     stage.dynamodb.batch_write_item(RequestItems={stage["INVENTORY_TABLE"]: rows})

@@ -237,6 +237,19 @@ def test_a_failed_entry_brings_its_message_again_and_leaves_an_entry(shop: Shop)
     assert not shop.has_entry(failed)
 
 
+def test_an_entry_that_exists_is_not_set_again_when_an_event_fails(shop: Shop) -> None:
+    """Else the retries would begin again at a minute, and the order would never be counted as late."""
+    order_id = shop.place(key="k1").order_id
+    shop.run_queue()
+    shop.ship(order_id)
+    shop.change_stored(order_id, outboxTries=5)
+    before = shop.stored(order_id)
+    shop.clock.advance(seconds=7)
+    shop.calls.drop_request("PutEvents", times=None, attempts=None)
+    assert shop.run_queue() == 1
+    assert shop.stored(order_id) == before
+
+
 @pytest.mark.parametrize("dies", ["before its message is sent", "before the event"])
 @pytest.mark.parametrize(("verb", "event"), [("cancel", "OrderCancelled"), ("ship", "OrderShipped")])
 def test_what_an_operation_leaves_to_do_is_done_by_the_mark_alone(shop: Shop, verb: str, event: str, dies: str) -> None:
