@@ -39,9 +39,9 @@ MAX_RECEIVES = DEFAULT_MAX_RECEIVES
 
 
 class FastClock:
-    """Real time, many times over, from a fixed day on."""
+    """Real time, many times over, from a fixed day on; with a rate of 0 only `advance` moves it."""
 
-    def __init__(self, rate: float = 300.0) -> None:
+    def __init__(self, rate: float) -> None:
         self._rate, self._began, self._ahead = rate, time.monotonic(), timedelta()
 
     def __call__(self) -> datetime:
@@ -280,12 +280,15 @@ class FakeBus:
 
 
 class World:
-    """Processes over one stage. `chance` decides all that is left to chance, but for what threads do to each other."""
+    """Processes over one stage. `chance` decides all that is left to chance, but for what threads do to each other.
 
-    def __init__(self, stage: Stage, seed: object) -> None:
+    `rate` is how much faster than real time the clock runs.
+    """
+
+    def __init__(self, stage: Stage, seed: object, rate: float = 300) -> None:
         self.stage = stage
         self.chance = random.Random(str(seed))
-        self.clock = FastClock()
+        self.clock = FastClock(rate)
         pool = Config(max_pool_connections=96, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
         self.dynamodb = boto3.client("dynamodb", config=pool)
         self.queue = FakeQueues(self.clock, random.Random(f"{seed} queue"), stage["ORDER_DEAD_LETTERS"])

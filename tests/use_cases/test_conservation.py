@@ -47,9 +47,9 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def world_of(stage: Stage, seed: object, stock: dict[str, int]) -> Iterator[World]:
+def world_of(stage: Stage, seed: object, stock: dict[str, int], rate: float = 300) -> Iterator[World]:
     stock_up(stage, **stock)
-    world = World(stage, seed)
+    world = World(stage, seed, rate)
     try:
         yield world
     finally:
