@@ -14,6 +14,7 @@ SETTINGS = settings.checked_at_import()
 app = Chalice(app_name="orderonce", configure_logs=False)
 AUTH = http.authorizer(SETTINGS.auth)
 app.register_middleware(telemetry.per_invocation, "all")
+app.register_middleware(http.correlation_id_for_all, "http")
 app.register_middleware(http.problems_for_chalices_errors, "http")
 
 
@@ -44,7 +45,7 @@ def ship_order(order_id: str) -> Response:
 @app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def deliver_order(order_id: str) -> Response:
     """The goods have arrived; for the operator."""
-    return http.answered(app.current_request, lambda _: api.deliver_order(service(), order_id))
+    return http.answered(app.current_request, lambda request: api.deliver_order(service(), request, order_id))
 
 
 @app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS, authorizer=AUTH)
