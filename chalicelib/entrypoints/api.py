@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from chalicelib import exact_json, telemetry
+from chalicelib.domain import fields
 from chalicelib.domain.idempotency import InvalidKey, order_id_from_key, parse_key
 from chalicelib.domain.order import Order, verbs_from
 from chalicelib.domain.request import Invalid, OrderRequest
@@ -15,7 +16,7 @@ from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.entrypoints.validation import details, order_request
 from chalicelib.service import Service
-from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult
+from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult, ShipmentDiffers
 from chalicelib.use_cases.placing import KeyReused, Placed
 
 _ACTIONS = ("cancel", "ship", "deliver")
@@ -105,6 +106,11 @@ def _reached(order_id: str, result: OperationResult) -> Order:
             detail = f"The order is {order.status}; allowed actions: {', '.join(allowed) or 'none'}."
             extra = {"orderStatus": order.status.value, "possible": allowed}
             raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
+        case ShipmentDiffers(order, attributes):
+            detail = f"{', '.join(map(fields.name_of, attributes))}: what is there cannot be changed."
+            extra = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
+            extra = {"orderStatus": order.status.value} | extra
+            raise Problem(409, "shipment-differs", "The order was shipped with other details", detail, extra)
         case reached:
             return reached.order
 
