@@ -7,7 +7,7 @@ from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
-from chalicelib.entrypoints import api, http, messages, replays
+from chalicelib.entrypoints import api, health, http, messages, products, replays
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
@@ -52,6 +52,18 @@ def deliver_order(order_id: str) -> Response:
 def list_orders(customer_id: str) -> Response:
     """A customer's orders, newest first, or the order of an idempotency key."""
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
+
+
+@app.route("/products", methods=["GET"], cors=http.CORS)
+def list_products() -> Response:
+    """What can be bought; open to everybody."""
+    return http.answered(app.current_request, lambda request: products.list_products(service(), request))
+
+
+@app.route("/health", methods=["GET"], cors=http.CORS)
+def get_health() -> Response:
+    """Whether the API answers; open to everybody."""
+    return http.answered(app.current_request, lambda _: health.health())
 
 
 @app.on_sqs_message(

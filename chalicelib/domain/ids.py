@@ -2,6 +2,8 @@
 
 import unicodedata
 
+MAX_PRODUCT_ID_LENGTH = 64
+
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
 """The general categories of controls, formats, private use, surrogates and separators (Unicode, table 4-4)."""
 
@@ -19,3 +21,9 @@ def is_composed(text: str) -> bool:
 def is_path_segment(text: str) -> bool:
     """Whether it stays what it is in a path: clients resolve `.` and `..` before they send it."""
     return text not in (".", "..")
+
+
+def is_product_id(text: str) -> bool:
+    """Whether an order may name such a product."""
+    allowed = len(text) <= MAX_PRODUCT_ID_LENGTH and not set("/%") & set(text)
+    return allowed and is_visible(text) and is_composed(text)

@@ -1,6 +1,5 @@
 """The REST API: each function reads a request, calls one use case and shapes its answer."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -84,11 +83,9 @@ def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     customer_id = unquote(customer_id)
     if "idempotencyKey" in request.query:
         return _explain_key(service, customer_id, request.query["idempotencyKey"])
-    limit = request.query.get("limit", "20")
-    if not re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII):
-        raise Problem(400, "invalid-limit", "The limit is invalid", "`limit` must be a number from 1 to 100.")
+    limit = cursors.page_limit(request.query)
     start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
-    page = service.orders.list_by_customer(customer_id, int(limit), start)
+    page = service.orders.list_by_customer(customer_id, limit, start)
     document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
     if page.next_start:
         document["cursor"] = cursors.write(page.next_start)
@@ -108,9 +105,9 @@ def _reached(order_id: str, result: OperationResult) -> Order:
             raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
         case ShipmentDiffers(order, attributes):
             detail = f"{', '.join(map(fields.name_of, attributes))}: what is there cannot be changed."
-            extra = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
-            extra = {"orderStatus": order.status.value} | extra
-            raise Problem(409, "shipment-differs", "The order was shipped with other details", detail, extra)
+            there = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
+            members = {"orderStatus": order.status.value} | there
+            raise Problem(409, "shipment-differs", "The order was shipped with other details", detail, members)
         case reached:
             return reached.order
 

@@ -13,8 +13,8 @@ from chalicelib.faults import Unavailable
 from chalicelib.settings import BadSetting
 
 CORS = CORSConfig(
-    allow_headers=["Idempotency-Key", "X-Correlation-Id"],
-    expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
+    allow_headers=["Idempotency-Key", "If-None-Match", "X-Correlation-Id"],
+    expose_headers=["ETag", "Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
     max_age=600,
 )
 
