@@ -7,13 +7,14 @@ from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
-from chalicelib.entrypoints import api, http, messages, replays
+from chalicelib.entrypoints import api, health, http, messages, products, replays
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
 app = Chalice(app_name="orderonce", configure_logs=False)
 AUTH = http.authorizer(SETTINGS.auth)
 app.register_middleware(telemetry.per_invocation, "all")
+app.register_middleware(http.correlation_id_for_all, "http")
 app.register_middleware(http.problems_for_chalices_errors, "http")
 
 
@@ -44,13 +45,25 @@ def ship_order(order_id: str) -> Response:
 @app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
 def deliver_order(order_id: str) -> Response:
     """The goods have arrived; for the operator."""
-    return http.answered(app.current_request, lambda _: api.deliver_order(service(), order_id))
+    return http.answered(app.current_request, lambda request: api.deliver_order(service(), request, order_id))
 
 
 @app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS, authorizer=AUTH)
 def list_orders(customer_id: str) -> Response:
     """A customer's orders, newest first, or the order of an idempotency key."""
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
+
+
+@app.route("/products", methods=["GET"], cors=http.CORS)
+def list_products() -> Response:
+    """What can be bought; open to everybody."""
+    return http.answered(app.current_request, lambda request: products.list_products(service(), request))
+
+
+@app.route("/health", methods=["GET"], cors=http.CORS)
+def get_health() -> Response:
+    """Whether the API answers; open to everybody."""
+    return http.answered(app.current_request, lambda _: health.health())
 
 
 @app.on_sqs_message(

@@ -17,6 +17,7 @@ from chalicelib.adapters.dynamodb.last_alert import LastAlertRow
 from chalicelib.adapters.dynamodb.repository import Repository
 from chalicelib.adapters.dynamodb.writes import Writes
 from chalicelib.adapters.event_bus import EventBridgeBus
+from chalicelib.adapters.products import InventoryProducts
 from chalicelib.adapters.queues import SqsQueue
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.settings import Settings
@@ -30,7 +31,7 @@ from chalicelib.use_cases.monitoring import Monitor
 from chalicelib.use_cases.operations import Operations
 from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
 from chalicelib.use_cases.placing import Placing
-from chalicelib.use_cases.ports import Orders, Payments
+from chalicelib.use_cases.ports import Orders, Payments, Products
 from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Service:
     orders: Orders
     placing: Placing
     operations: Operations
+    products: Products
     consumer: Consumer
     recovery: Recovery
     dead_letters: DeadLetters
@@ -90,6 +92,7 @@ def compose(
         orders,
         Placing(orders, claims, committer, catalogue, queue, clock, settings.idempotency_window),
         Operations(orders, committer, queue, clock),
+        InventoryProducts(dynamodb, settings.inventory_table, clock),
         Consumer(fulfilment, orders, queue, dead_letters, clock, settings.max_receives, random),
         Recovery(orders, committer, queue, dead_letters, ThreadPoolExecutor(SIDE_BY_SIDE, "recovery"), clock),
         dead_letters,

@@ -24,6 +24,12 @@ DUPLICATE = {"PutItem": 1}
 FULFIL = {"TransactWriteItems": 2, "PutEvents": 1}
 """Calls for a batch of ten orders, from fresh to CONFIRMED; without the payment provider's own."""
 
+PRODUCTS = {"Scan": 1}
+"""Calls for a page of the catalogue that is not remembered."""
+
+PAGE_READ_UNITS = Decimal("0.5")
+"""Of a page of twenty products, up to 4 KB, read eventually consistently."""
+
 RECOVER = {"Query": 16}
 """Calls of a run that finds nothing overdue."""
 
@@ -77,6 +83,15 @@ def duplicate_bill() -> Iterator[Item]:
     yield Item("X-Ray: traces", TRACED, "xray-trace")
 
 
+def products_bill() -> Iterator[Item]:
+    """What a page of the catalogue is billed at most; a remembered one has no read units."""
+    yield Item("API Gateway: a request", Decimal(1), "api-request")
+    yield Item("Lambda: invocations", Decimal(1), "lambda-request")
+    yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
+    yield Item("DynamoDB: read units", PRODUCTS["Scan"] * PAGE_READ_UNITS, "dynamodb-read")
+    yield Item("X-Ray: traces", TRACED, "xray-trace")
+
+
 def idle_month_bill() -> Iterator[Item]:
     """What a stage is billed a month in which nothing happens (thirty days, one run of each schedule a minute)."""
     runs = Decimal(30 * 24 * 60)
@@ -110,6 +125,7 @@ def computed(price: Mapping[str, Decimal]) -> str:
         [
             _table("A million orders with a key, fulfilled in full batches", order_bill(), price, _MILLION),
             _table("A million duplicates", duplicate_bill(), price, _MILLION),
+            _table("A million pages of twenty products", products_bill(), price, _MILLION),
             _table("A month in which nothing happens", idle_month_bill(), price, 1),
         ]
     )

@@ -6,6 +6,9 @@ from typing import Any
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
 from deploy.model import order_model
 
+OPEN_ROUTES = ("/health", "/products")
+"""Nobody has to sign a request to these: they have a throttle of their own, which leaves the orders' alone."""
+
 _OWN_ANSWERS = {
     "BAD_REQUEST_PARAMETERS": 400,
     "UNAUTHORIZED": 401,
@@ -46,18 +49,18 @@ _LOGGED = {
 
 def overlay(retention_days: int) -> dict[str, Any]:
     """The overlay on Chalice's API."""
-    throttling = {
-        "HttpMethod": "*",
-        "ResourcePath": "/*",
-        "ThrottlingBurstLimit": {"Ref": "ThrottleBurst"},
-        "ThrottlingRateLimit": {"Ref": "ThrottleRate"},
-        "MetricsEnabled": True,
-    }
+    throttling = [
+        _throttle("*", "/*", "Throttle"),
+        # A slash of the path is written ~1 (AWS CloudFormation User Guide, "MethodSetting").
+        *(_throttle("GET", "/" + path.replace("/", "~1"), "ThrottleOpen") for path in OPEN_ROUTES),
+    ]
     log = {"DestinationArn": {"Fn::GetAtt": ["ApiAccessLog", "Arn"]}, "Format": json.dumps(_LOGGED)}
     return {
         "Parameters": {
             "ThrottleBurst": _number(200, "A burst of requests beyond which the API answers 429."),
             "ThrottleRate": _number(100, "Requests per second, sustained, beyond which the API answers 429."),
+            "ThrottleOpenBurst": _number(40, "The same burst for each route that is open to everybody."),
+            "ThrottleOpenRate": _number(20, "The same rate for each route that is open to everybody."),
         },
         "Resources": {
             "ApiAccessLog": {
@@ -70,12 +73,22 @@ def overlay(retention_days: int) -> dict[str, Any]:
             "RestAPI": {
                 "Properties": {
                     "TracingEnabled": True,
-                    "MethodSettings": [throttling],
+                    "MethodSettings": throttling,
                     "AccessLogSetting": log,
                     "DefinitionBody": _definition(),
                 }
             },
         },
+    }
+
+
+def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
+    return {
+        "HttpMethod": method,
+        "ResourcePath": path,
+        "ThrottlingBurstLimit": {"Ref": f"{parameters}Burst"},
+        "ThrottlingRateLimit": {"Ref": f"{parameters}Rate"},
+        "MetricsEnabled": True,
     }
 
 
@@ -123,6 +136,7 @@ def _template(members: dict[str, Any]) -> dict[str, Any]:
         "responseParameters": {
             "gatewayresponse.header.Content-Type": f"'{CONTENT_TYPE}'",
             "gatewayresponse.header.Access-Control-Allow-Origin": "'*'",
+            "gatewayresponse.header.X-Correlation-Id": "context.requestId",
         },
         "responseTemplates": {"application/json": text},
     }

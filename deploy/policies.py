@@ -27,7 +27,7 @@ GRANTS = {
     "api_handler": (
         Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
         Grant("OrdersTable/index/CustomerIndex", ("dynamodb:Query",)),
-        Grant("InventoryTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
+        Grant("InventoryTable", ("dynamodb:BatchGetItem", "dynamodb:Scan", "dynamodb:UpdateItem")),
         Grant("IdempotencyTable", ("dynamodb:GetItem", "dynamodb:PutItem")),
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
     ),

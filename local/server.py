@@ -19,6 +19,7 @@ from chalice.local import (
     create_local_server,
 )
 
+from chalicelib import telemetry
 from chalicelib.entrypoints.problems import Problem
 from local.faults import StartError
 
@@ -100,6 +101,16 @@ class ProblemHandler(ChaliceRequestHandler):
             super()._generic_handle()
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
+
+    def _parse_payload(self) -> tuple[dict[str, str], bytes | None]:
+        """The values of a repeated header joined (RFC 9110, section 5.3): Chalice's event has room for one."""
+        headers, body = super()._parse_payload()
+        return {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in headers}, body
+
+    def _send_headers(self, headers: dict[str, str]) -> None:
+        """The app's answers have a correlation id; what never reached the app gets one here."""
+        sent = getattr(self, "headers", {}).get("x-correlation-id")
+        super()._send_headers({"X-Correlation-Id": telemetry.correlation_id(sent, None)} | headers)
 
     def _send_error_response(self, error: LocalGatewayException) -> None:
         status, detail = error.CODE, "The authorizer of this route refused the request."

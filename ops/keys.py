@@ -23,7 +23,9 @@ def explain(service: Service, customer: str, key: str, as_json: bool) -> None:
     try:
         parsed = parse_key(key)
     except InvalidKey:
-        raise click.ClickException("A key is 1 to 255 visible ASCII characters, bare or quoted.") from None
+        raise click.ClickException(
+            "A key is 1 to 255 visible ASCII characters, bare or quoted; one that has a comma is quoted."
+        ) from None
     order_id = order_id_from_key(customer, parsed)
     order = service.orders.get(order_id)
     if as_json:

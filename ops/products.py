@@ -54,7 +54,7 @@ def read_products(text: str | bytes) -> list[Product]:
     if not isinstance(rows, list) or not rows:
         raise BadCatalogue(["it must be a JSON list of products, and not empty"])
     errors = [error for number, row in enumerate(rows, 1) for error in _errors(number, row)]
-    errors = errors or list(_duplicates(rows))
+    errors = list(dict.fromkeys(errors)) or list(_duplicates(rows))
     if errors:
         raise BadCatalogue(errors)
     return [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import telemetry, times
 from chalicelib.adapters.dynamodb.items import from_item
 from chalicelib.adapters.dynamodb.reads import batch_get
+from chalicelib.domain import ids
 from chalicelib.domain.order import CENT, two_decimals
 from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
 from chalicelib.domain.request import OrderRequest
@@ -21,7 +22,7 @@ _NAME = re.compile("[^\\x00-\\x1f\\x7f\\ud800-\\udfff]{0,256}")
 """As order_request.json has it: the name goes into the order's own message."""
 
 _PRICE_LIMIT = 10**12
-_REMEMBERED_FOR = timedelta(minutes=1)
+REMEMBERED_FOR = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class InventoryCatalogue:
         wanted = request.quantities
         now = self.clock()
         remembered = {
-            p: known[1] for p in wanted if (known := self._products.get(p)) and now - known[0] < _REMEMBERED_FOR
+            p: known[1] for p in wanted if (known := self._products.get(p)) and now - known[0] < REMEMBERED_FOR
         }
         if len(remembered) == len(wanted):
             outcome = price(request, remembered, self.currency)
@@ -57,14 +58,14 @@ class InventoryCatalogue:
         }
         found: dict[str, Product] = {}
         for item in map(from_item, batch_get(self.client, self.table, wanted)):
-            if product := _product(item):
+            if product := product_of(item):
                 found[product.product_id] = product
         # What is not in the catalogue is never remembered: it may be there the next moment.
         self._products.update({product_id: (now, product) for product_id, product in found.items()})
         return found
 
 
-def _product(item: Mapping[str, Any]) -> Product | None:
+def product_of(item: Mapping[str, Any]) -> Product | None:
     """The product of a row, if an order of it could be stored and sent.
 
     A row without a price is not a product: it holds stock that was given back to a product no longer sold.
@@ -72,7 +73,7 @@ def _product(item: Mapping[str, Any]) -> Product | None:
     product_id, price, name = item["productId"], item.get("price"), item.get("name", item["productId"])
     if price is None:
         return None
-    named = isinstance(name, str) and _NAME.fullmatch(name) is not None
+    named = ids.is_product_id(product_id) and isinstance(name, str) and _NAME.fullmatch(name) is not None
     priced = isinstance(price, Decimal) and 0 <= price < _PRICE_LIMIT and price == price.quantize(CENT)
     if not (named and priced):
         telemetry.warning("invalid catalogue row", productId=product_id)

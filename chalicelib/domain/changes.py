@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from chalicelib.domain.order import HistoryEntry, Order, OutboxEntry, Refund, Status, target_of
+from chalicelib.domain.shipments import ShipmentDetails
 
 FIRST_RETRY_AFTER = timedelta(seconds=60)
 """How long a new order may be under way before `recover` sends it again."""
@@ -99,7 +100,7 @@ class OutboxUpdate:
         return replace(self.order, outbox=self.outbox, **self.extra_fields)
 
 
-Change = Create | Move | OutboxUpdate
+Change = Create | Move | OutboxUpdate | ShipmentDetails
 
 
 def stock_delta(change: Change) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 """What an order id looks like, whoever named it."""
 
 _ROUTE = "POST /orders"
-_BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}", re.ASCII)
+_BARE = re.compile(r"(?!\")[\x21-\x2b\x2d-\x7e]{1,255}", re.ASCII)
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"', re.ASCII)
 _ESCAPE = re.compile(r'\\(["\\])')
 
@@ -30,14 +30,14 @@ class UnknownVersion(KeyError):
 
 
 class InvalidKey(Exception):
-    """The Idempotency-Key header is not 1 to 255 visible ASCII characters, bare or quoted."""
+    """The Idempotency-Key header is not 1 to 255 visible ASCII characters, bare (without a comma) or quoted."""
 
 
 def parse_key(header: str) -> str:
     """The key that a header value names. A bare value and a quoted string name the same key.
 
-    The quoted form is the String of RFC 8941, as draft-ietf-httpapi-idempotency-key-header has it.
-    Raises InvalidKey.
+    The quoted form is the String of RFC 8941, as draft-ietf-httpapi-idempotency-key-header has it. Only there may a
+    comma be part of the key: proxies join repeated headers by one. Raises InvalidKey.
     """
     value = header.strip(" \t")
     if value.startswith('"'):

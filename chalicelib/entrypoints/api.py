@@ -1,44 +1,24 @@
 """The REST API: each function reads a request, calls one use case and shapes its answer."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
 from chalicelib import exact_json, telemetry
+from chalicelib.domain import fields
 from chalicelib.domain.idempotency import InvalidKey, order_id_from_key, parse_key
 from chalicelib.domain.order import Order, verbs_from
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.entrypoints import cursors
 from chalicelib.entrypoints.documents import cancellation, first_answer, order_document
+from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.entrypoints.validation import details, order_request
 from chalicelib.service import Service
-from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult
+from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult, ShipmentDiffers
 from chalicelib.use_cases.placing import KeyReused, Placed
 
-MAX_BODY_BYTES = 64 * 1024
 _ACTIONS = ("cancel", "ship", "deliver")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the API looks at of an HTTP request. Header names are in lower case; `body` is what came, undecoded."""
-
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    body: bytes
-    correlation_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer; the body is a JSON document."""
-
-    status: int
-    body: str
-    headers: Mapping[str, str]
 
 
 def place_order(service: Service, request: Request) -> Answer:
@@ -64,8 +44,9 @@ def place_order(service: Service, request: Request) -> Answer:
     placed = isinstance(result, Placed)
     telemetry.count("OrdersPlaced" if placed else "OrdersReplayed")
     telemetry.info("order placed" if placed else "order replayed", **ids)
-    replayed = {} if placed else {"Idempotent-Replayed": "true"}
-    return Answer(201, exact_json.dumps(first_answer(order)), {"Location": f"/orders/{order.order_id}", **replayed})
+    headers = {"Location": f"{request.base}/orders/{order.order_id}"}
+    headers |= {} if placed else {"Idempotent-Replayed": "true"}
+    return Answer(201, exact_json.dumps(first_answer(order)), headers)
 
 
 def get_order(service: Service, order_id: str) -> Answer:
@@ -90,8 +71,9 @@ def ship_order(service: Service, request: Request, order_id: str) -> Answer:
     return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
 
 
-def deliver_order(service: Service, order_id: str) -> Answer:
+def deliver_order(service: Service, request: Request, order_id: str) -> Answer:
     """POST /orders/{orderId}/deliver, for the operator. Raises Problem."""
+    _details(request, "deliver_request")
     result = service.operations.deliver(order_id)
     return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
 
@@ -101,16 +83,14 @@ def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     customer_id = unquote(customer_id)
     if "idempotencyKey" in request.query:
         return _explain_key(service, customer_id, request.query["idempotencyKey"])
-    limit = request.query.get("limit", "20")
-    if not re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII):
-        raise Problem(400, "invalid-limit", "The limit is invalid", "`limit` must be a number from 1 to 100.")
+    limit = cursors.page_limit(request.query)
     start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
-    page = service.orders.list_by_customer(customer_id, int(limit), start)
+    page = service.orders.list_by_customer(customer_id, limit, start)
     document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
     if page.next_start:
         document["cursor"] = cursors.write(page.next_start)
         query = f"limit={limit}&cursor={quote(document['cursor'])}"
-        document["next"] = f"/customers/{quote(customer_id, safe='')}/orders?{query}"
+        document["next"] = f"{request.base}/customers/{quote(customer_id, safe='')}/orders?{query}"
     return Answer(200, exact_json.dumps(document), {})
 
 
@@ -123,6 +103,11 @@ def _reached(order_id: str, result: OperationResult) -> Order:
             detail = f"The order is {order.status}; allowed actions: {', '.join(allowed) or 'none'}."
             extra = {"orderStatus": order.status.value, "possible": allowed}
             raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
+        case ShipmentDiffers(order, attributes):
+            detail = f"{', '.join(map(fields.name_of, attributes))}: what is there cannot be changed."
+            there = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
+            members = {"orderStatus": order.status.value} | there
+            raise Problem(409, "shipment-differs", "The order was shipped with other details", detail, members)
         case reached:
             return reached.order
 
@@ -148,13 +133,13 @@ def _parsed_key(text: str) -> str:
     try:
         return parse_key(text)
     except InvalidKey:
-        detail = "It must be 1 to 255 visible ASCII characters, bare or quoted."
+        detail = "Send it once: 1 to 255 visible ASCII characters, bare or quoted. One that has a comma must be quoted."
         raise Problem(400, "idempotency-key-invalid", "The Idempotency-Key is invalid", detail) from None
 
 
 def _order_request(request: Request, currency: str) -> OrderRequest:
     try:
-        return order_request(_document(request), currency)
+        return order_request(request.document(), currency)
     except Invalid as refused:
         raise _invalid_order(refused) from refused
     except Problem:
@@ -167,24 +152,11 @@ def _details(request: Request, schema: str) -> Mapping[str, Any]:
     if not request.body:
         return {}
     try:
-        return details(schema, _document(request))
+        return details(schema, request.document())
     except Invalid as refused:
         raise Problem(
             400, "invalid-request", "The request is invalid", "See `errors`.", {"errors": _listed(refused)}
         ) from refused
-
-
-def _document(request: Request) -> Any:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        title = "The content type is not application/json"
-        raise Problem(415, "unsupported-media-type", title, "Send the body as application/json.")
-    if len(request.body) > MAX_BODY_BYTES:
-        raise Problem(413, "body-too-large", "The body is too large", f"It must have at most {MAX_BODY_BYTES} bytes.")
-    try:
-        return exact_json.loads(request.body)
-    except exact_json.InvalidJson as error:
-        raise Problem(400, "invalid-json", "The body is not valid JSON", str(error)) from error
 
 
 def _invalid_order(refused: Invalid) -> Problem:

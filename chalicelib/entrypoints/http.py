@@ -1,22 +1,24 @@
 """Between Chalice and the API: requests in, answers out, and every error a problem document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalice import CORSConfig, IAMAuthorizer, Response
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import exact_json, telemetry
-from chalicelib.entrypoints.api import Answer, Request
+from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
 from chalicelib.faults import Unavailable
 from chalicelib.settings import BadSetting
 
 CORS = CORSConfig(
-    allow_headers=["Idempotency-Key", "X-Correlation-Id"],
-    expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
+    allow_headers=["Idempotency-Key", "If-None-Match", "X-Correlation-Id"],
+    expose_headers=["ETag", "Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
     max_age=600,
 )
+
+_CORRELATION_ID = "X-Correlation-Id"
 
 
 def authorizer(auth: str) -> IAMAuthorizer | None:
@@ -31,7 +33,7 @@ def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]
     with telemetry.bound(correlationId=read.correlation_id):
         try:
             given = answer(read)
-            response = Response(given.body, {"Content-Type": "application/json", **given.headers}, given.status)
+            response = _response(given.status, given.body, {"Content-Type": "application/json", **given.headers})
         except Problem as problem:
             response = _problem_response(problem)
         except Unavailable as fault:
@@ -47,7 +49,7 @@ def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             telemetry.exception("request failed")
             response = _problem_response(Problem.from_status(500, "The fault is logged under this correlation id."))
-        response.headers["X-Correlation-Id"] = read.correlation_id
+        response.headers[_CORRELATION_ID] = read.correlation_id
         return response
 
 
@@ -61,8 +63,16 @@ def problems_for_chalices_errors(event: Any, get_response: Callable[[Any], Any])
     return _problem_response(Problem.from_status(response.status_code, str(body.get("Message", "")), headers))
 
 
+def correlation_id_for_all(event: ChaliceRequest | None, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice middleware: what Chalice answers by itself has a correlation id too."""
+    response = get_response(event)
+    if event and _CORRELATION_ID not in response.headers:
+        response.headers[_CORRELATION_ID] = _correlation_id(event, _headers(event))
+    return response
+
+
 def _read(request: ChaliceRequest) -> Request:
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers = _headers(request)
     try:
         body = request.raw_body or b""
     except ValueError:
@@ -72,9 +82,39 @@ def _read(request: ChaliceRequest) -> Request:
         headers,
         dict(request.query_params or {}),
         body if isinstance(body, bytes) else body.encode(),
-        telemetry.correlation_id(headers.get("x-correlation-id"), request.context.get("requestId")),
+        _correlation_id(request, headers),
+        _base(request),
     )
 
 
+def _headers(request: ChaliceRequest) -> dict[str, str]:
+    """The headers by name in lower case, the values of a repeated one joined (RFC 9110, section 5.3).
+
+    Only API Gateway's event has all values; Chalice's request has the last, and Chalice's local event the only one.
+    """
+    many: Mapping[str, list[str]] = request.to_original_event().get("multiValueHeaders") or {}
+    lines = [(name, value) for name, values in many.items() for value in values] or request.headers.items()
+    values: dict[str, list[str]] = {}
+    for name, value in lines:
+        values.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(several) for name, several in values.items()}
+
+
+def _correlation_id(request: ChaliceRequest, headers: Mapping[str, str]) -> str:
+    return telemetry.correlation_id(headers.get("x-correlation-id"), request.context.get("requestId"))
+
+
+def _base(request: ChaliceRequest) -> str:
+    """What comes before the route in the path that the client sent."""
+    route = request.path.strip("/").split("/")
+    sent = str(request.context.get("path", request.path)).rstrip("/").split("/")
+    return "/".join(sent[: -len(route)])
+
+
 def _problem_response(problem: Problem) -> Response:
-    return Response(exact_json.dumps(problem.body), {"Content-Type": CONTENT_TYPE, **problem.headers}, problem.status)
+    return _response(problem.status, exact_json.dumps(problem.body), {"Content-Type": CONTENT_TYPE, **problem.headers})
+
+
+def _response(status: int, body: str, headers: Mapping[str, str]) -> Response:
+    """An answer that no cache keeps, unless it says otherwise: orders are personal data."""
+    return Response(body, {"Cache-Control": "no-store", **headers}, status)

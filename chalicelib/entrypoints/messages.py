@@ -36,10 +36,11 @@ def _message(record: Mapping[str, Any]) -> Message:
 
 
 def _read(message: Message, currency: str, max_receives: int, now: datetime) -> ReadMessage:
+    stored = STORED in message.attributes
     try:
-        event = order_created(loads(message.body), currency)
+        event = order_created(loads(message.body), currency, is_new=not stored)
     except (InvalidJson, Invalid) as fault:
-        order_id = order_id_in(message.body) if STORED in message.attributes else ""
+        order_id = order_id_in(message.body) if stored else ""
         return ReadMessage(message, RefusedByOwnSchema(order_id, str(fault)) if order_id else Never(str(fault)))
     # The order as it was when the message was sent: PENDING, if it was stored at all.
     order = event.request.to_order(
@@ -50,7 +51,7 @@ def _read(message: Message, currency: str, max_receives: int, now: datetime) -> 
         correlation_id=event.correlation_id,
     )
     last = message.receive_count >= max_receives
-    return ReadMessage(message, Delivery(order, event.request, stored=STORED in message.attributes, last=last))
+    return ReadMessage(message, Delivery(order, event.request, stored=stored, last=last))
 
 
 def _created_at(producers: datetime | None, now: datetime) -> datetime:

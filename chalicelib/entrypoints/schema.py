@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError, val
 from jsonschema.protocols import Validator
 
 from chalicelib import times
+from chalicelib.domain import ids
 
 _SCHEMAS = Path(__file__).parent / "schemas"
 _TYPES = {
@@ -85,14 +86,21 @@ def _is_instant(value: Any) -> bool:
     return not isinstance(value, str) or bool(times.from_text(value))
 
 
+# No pattern of JSON Schema can say these.
+for _format, _check in {"visible": ids.is_visible, "nfc": ids.is_composed, "path-segment": ids.is_path_segment}.items():
+    _formats.checks(_format)(lambda value, check=_check: not isinstance(value, str) or check(value))
+
+
 @cache
-def validator(name: str) -> Validator:
-    """The compiled schema of a file.
+def validator(name: str, is_new: bool = True) -> Validator:
+    """The compiled schema of a file; `format`s are only for what is new, not for what is stored already.
 
     Its `$ref`s are put in place here, once: following them takes two thirds of a validation's time.
     """
     schema = json.loads((_SCHEMAS / f"{name}.json").read_text("utf-8"), parse_float=Decimal)
-    return cast("Validator", _Validator(_inlined(schema, schema.get("$defs", {})), format_checker=_formats))
+    return cast(
+        "Validator", _Validator(_inlined(schema, schema.get("$defs", {})), format_checker=_formats if is_new else None)
+    )
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:

@@ -38,7 +38,7 @@ def order_request(document: Any, default_currency: str) -> OrderRequest:
     normalised = _normalised(document)
     errors = tuple(_errors(validator("order_request"), normalised, document))
     if errors:
-        raise Invalid(errors)
+        raise Invalid(tuple(dict.fromkeys(errors)))
     return _request(normalised, document, default_currency)
 
 
@@ -51,10 +51,13 @@ def details(schema: str, document: Any) -> Mapping[str, Any]:
     return known
 
 
-def order_created(document: Any, default_currency: str) -> OrderCreated:
-    """The order of an event; fields that it does not know are ignored. Raises Invalid."""
+def order_created(document: Any, default_currency: str, *, is_new: bool = True) -> OrderCreated:
+    """The order of an event; fields that it does not know are ignored. Raises Invalid.
+
+    Not `is_new`: the order is stored, so its ids are what they are.
+    """
     normalised = _normalised(document)
-    of_request = validator("order_request")
+    of_request = validator("order_request", is_new)
     known = _known(cast("Mapping[str, Any]", of_request.schema), normalised)
     errors = (*_errors(validator("order_created"), normalised, document), *_errors(of_request, known, document))
     if errors:

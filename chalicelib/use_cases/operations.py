@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chalicelib import telemetry
-from chalicelib.domain import changes
+from chalicelib.domain import changes, shipments
 from chalicelib.domain.changes import Move
 from chalicelib.domain.order import Order, Status, verbs_from
 from chalicelib.domain.outcomes import NotFound, StatusChanged
+from chalicelib.domain.shipments import ShipmentDetails
 from chalicelib.faults import Unavailable
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import Applied, BatchCommitter
@@ -29,11 +30,19 @@ class NotPossible:
 
 
 @dataclass(frozen=True, slots=True)
+class ShipmentDiffers:
+    """The order was shipped with other values of these attributes: to say yes would lose what was said now."""
+
+    order: Order
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NoSuchOrder:
     """There is no order of this id."""
 
 
-OperationResult = Reached | NotPossible | NoSuchOrder
+OperationResult = Reached | NotPossible | ShipmentDiffers | NoSuchOrder
 
 
 @dataclass(frozen=True)
@@ -52,18 +61,31 @@ class Operations:
         )
 
     def ship(self, order_id: str, carrier: str | None, tracking_number: str | None) -> OperationResult:
-        """The goods leave."""
-        outcome = self._move(
-            order_id,
-            "ship",
-            Status.SHIPPED,
-            lambda order: changes.ship(order, self.clock(), carrier, tracking_number),
-        )
-        match outcome:
-            case Reached(order) if (order.carrier, order.tracking_number) != (carrier, tracking_number):
-                # Shipped before with other details: to say yes would lose what was said now.
-                return NotPossible(order)
-        return outcome
+        """The goods leave. A detail that was missing may be filled in later; one that is there may not be changed."""
+        said = {"carrier": carrier, "tracking_number": tracking_number}
+        while True:
+            outcome = self._move(
+                order_id,
+                "ship",
+                Status.SHIPPED,
+                lambda order: changes.ship(order, self.clock(), carrier, tracking_number),
+            )
+            if not isinstance(outcome, Reached):
+                return outcome
+            if differing := shipments.differing(outcome.order, said):
+                return ShipmentDiffers(outcome.order, tuple(differing))
+            missing = shipments.missing(outcome.order, said)
+            if not missing:
+                return outcome
+            (result,) = self.committer.commit_each([ShipmentDetails(outcome.order, missing)])
+            match result:
+                case Applied(order):
+                    telemetry.info("shipment details added", orderId=order_id, customerId=order.customer_id)
+                    return Reached(order)
+                case StatusChanged() | NotFound():
+                    continue  # somebody was faster: what is there now decides
+                case _:
+                    raise Unavailable(f"the order could not be changed: {result}")
 
     def deliver(self, order_id: str) -> OperationResult:
         """The goods have arrived."""

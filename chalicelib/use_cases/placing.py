@@ -110,8 +110,11 @@ class Placing:
 
     def _replayed_or_refused(
         self, request: OrderRequest, key: str | None, request_fingerprint: str, refused: CatalogueRefusal
-    ) -> Replayed:
-        """The catalogue may have moved on since the order was placed: then the request is still a replay."""
+    ) -> Replayed | KeyReused:
+        """The catalogue may have moved on since the order was placed: then the request is still a replay.
+
+        And a key that was used is not free, whatever the catalogue says of the new order.
+        """
         if key is not None:
             order_id: str | None = idempotency.order_id_from_key(request.customer_id, key)
         else:
@@ -119,10 +122,9 @@ class Placing:
                 idempotency.claim_id(request.customer_id, request_fingerprint), self.clock()
             )
         existing = self.orders.get(order_id) if order_id else None
-        counts = existing is not None and (key is not None or existing.status not in _GIVEN_UP)
-        if existing is None or not counts or not _same(existing, request):
+        if existing is None or (key is None and existing.status in _GIVEN_UP):
             raise Invalid(refused.errors)
-        return Replayed(existing)
+        return Replayed(existing) if _same(existing, request) else KeyReused(existing)
 
 
 def _same(existing: Order, request: OrderRequest) -> bool:

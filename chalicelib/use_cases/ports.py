@@ -10,7 +10,7 @@ from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import Change
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Charged, Committed, Declined, NothingToRefund, Refunded, Refused
-from chalicelib.domain.pricing import CatalogueRefusal, Priced
+from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product
 from chalicelib.domain.request import OrderRequest
 
 MAX_ACTIONS = 100
@@ -75,6 +75,22 @@ class Catalogue(Protocol):
 
     def price(self, request: OrderRequest) -> Priced | CatalogueRefusal:
         """The request at the catalogue's prices, or where they disagree. Raises Unavailable, Rejected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPage:
+    """Products, and the product id after which the next page starts (None: this is the last)."""
+
+    products: tuple[Product, ...]
+    next_start: str | None
+
+
+class Products(Protocol):
+    """The catalogue, for those who look at it."""
+
+    def page(self, limit: int, start: str | None) -> ProductPage:
+        """At most `limit` products, in an order that does not change. Raises Unavailable, Rejected."""
         ...
 
 

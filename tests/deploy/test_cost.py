@@ -36,6 +36,10 @@ def test_an_order_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws
         shop.clock.advance(minutes=1)  # the dead letters are looked at every quarter of an hour
         shop.recover()
         assert calls(shop) == cost.RECOVER
+        shop.get("/products")
+        assert calls(shop) == cost.PRODUCTS
+        shop.get("/products")
+        assert calls(shop) == {}
 
 
 def test_an_order_is_one_write_unit_from_its_creation_to_its_end(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:

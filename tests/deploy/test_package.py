@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.settings import DEFAULT_MAX_RECEIVES
 from deploy import stages
+from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
 from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
@@ -158,11 +159,12 @@ def routes(package: Package) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def test_every_route_requires_a_signed_request(package: Package) -> None:
-    """All but OPTIONS, which a browser sends unsigned, and which the gateway answers itself."""
+def test_every_route_but_two_requires_a_signed_request(package: Package) -> None:
+    """And but OPTIONS, which a browser sends unsigned, and which the gateway answers itself."""
     assert package.definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
     unsigned = {(path, method) for path, method, route in routes(package) if route.get("security") != [{"sigv4": []}]}
-    assert {method for _, method in unsigned} == {"options"}
+    assert {(path, method) for path, method in unsigned if method != "options"} == {(p, "get") for p in OPEN_ROUTES}
+    assert set(OPEN_ROUTES) == {"/health", "/products"}
     assert {path for path, method, _ in routes(package) if method != "options"} == set(package.definition["paths"])
     mocked = [r["x-amazon-apigateway-integration"]["type"] for _, method, r in routes(package) if method == "options"]
     assert set(mocked) == {"mock"}
@@ -170,12 +172,15 @@ def test_every_route_requires_a_signed_request(package: Package) -> None:
         assert package.function(function)["Environment"]["Variables"]["AUTH"] == "iam"
 
 
-def test_the_api_is_throttled(package: Package) -> None:
-    (every_method,) = package.properties("RestAPI")["MethodSettings"]
-    assert (every_method["HttpMethod"], every_method["ResourcePath"]) == ("*", "/*")
+def test_the_api_is_throttled_and_what_is_open_on_its_own(package: Package) -> None:
     parameters = package.template["Parameters"]
-    assert parameters[every_method["ThrottlingBurstLimit"]["Ref"]]["Default"] == 200
-    assert parameters[every_method["ThrottlingRateLimit"]["Ref"]]["Default"] == 100
+    limits = {
+        (setting["HttpMethod"], setting["ResourcePath"]): tuple(
+            parameters[setting[limit]["Ref"]]["Default"] for limit in ("ThrottlingBurstLimit", "ThrottlingRateLimit")
+        )
+        for setting in package.properties("RestAPI")["MethodSettings"]
+    }
+    assert limits == {("*", "/*"): (200, 100), ("GET", "/~1health"): (40, 20), ("GET", "/~1products"): (40, 20)}
 
 
 def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
@@ -206,6 +211,7 @@ def test_the_gateways_own_answers_are_problems(prod: Package) -> None:
     assert statuses == {400, 401, 403, 404, 413, 415, 429, 500, 504}
     for kind, answer in answers.items():
         assert answer["responseParameters"]["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+        assert answer["responseParameters"]["gatewayresponse.header.X-Correlation-Id"] == "context.requestId"
         text = answer["responseTemplates"]["application/json"]
         document = json.loads(text.replace("$context.error.messageString", '"Forbidden"'))
         known = set() if kind.startswith("DEFAULT") else {"status"}

@@ -1,6 +1,7 @@
 """What is asked for is either taken as it is, or refused with all that is wrong and where."""
 
 import json
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -226,7 +227,10 @@ IN_NO_TEXT = "\t\n\x00\x1f\x7f\ud800\udfff"
 @pytest.mark.parametrize(
     ("pointer", "refused", "error"),
     [
-        *((pointer, set(IN_NO_TEXT) | set(" \x80\xa0%/"), ID) for pointer in ("#/customerId", "#/items/0/productId")),
+        *(
+            (pointer, set(IN_NO_TEXT) | set(" \x80\xa0%/\ue000"), ID)
+            for pointer in ("#/customerId", "#/items/0/productId")
+        ),
         *((pointer, set(IN_NO_TEXT), TEXT) for pointer in ("#/items/0/productName", *ADDRESS)),
         ("#/correlationId", set(CHARACTERS) - set("Az09_-!~%/"), "must be visible ASCII characters"),
         ("#/orderId", set(CHARACTERS) - set("Az09_-"), ORDER_ID),
@@ -236,6 +240,47 @@ def test_a_text_is_made_of_its_characters(pointer: str, refused: set[str], error
     for character in CHARACTERS:
         text = loads(dumps(written.format(character)))
         assert wrong_at(pointer, text) == ([error] if character in refused else [])
+
+
+IDS = ["#/customerId", "#/items/0/productId"]
+NFC = "must be in Unicode normalization form C (NFC)"
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cs")
+unseen_characters = st.characters(categories=("Cc", "Cf", "Zs", "Zl", "Zp", "Co"))
+
+
+@pytest.mark.parametrize("pointer", IDS)
+@given(st.characters() | unseen_characters, st.sampled_from(["{}", "x{}", "{}x"]))
+def test_an_id_of_a_new_order_has_no_character_that_cannot_be_seen(pointer: str, character: str, written: str) -> None:
+    """Two ids that look the same are the same: no person could tell them apart, and no log line shows why."""
+    text = written.format(character)
+    unseen = unicodedata.category(character) in UNSEEN or character in "/%"
+    composed = unicodedata.normalize("NFC", text) == text
+    only_dots = pointer == "#/customerId" and text == "."
+    expected = [ID] * unseen + [NFC] * (not composed) + ["must be neither . nor .."] * only_dots
+    assert wrong_at(pointer, text) == expected
+
+
+@pytest.mark.parametrize("pointer", IDS)
+@given(st.text(st.characters(min_codepoint=0x21, categories=("L", "M", "N", "P")), min_size=1, max_size=20))
+def test_an_id_of_a_new_order_is_composed(pointer: str, text: str) -> None:
+    assert (NFC in wrong_at(pointer, text)) is (unicodedata.normalize("NFC", text) != text)
+
+
+@pytest.mark.parametrize(
+    ("customer", "taken"), [(".", False), ("..", False), ("...", True), (".a", True), ("a.", True)]
+)
+def test_a_customer_is_no_relative_part_of_a_path(customer: str, taken: bool) -> None:
+    assert (wrong_at("#/customerId", customer) == []) is taken
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad", "\ue000", "\u2028", "\u3000", "e\u0301"], ids=ascii)
+def test_a_message_of_the_services_own_is_about_an_order_that_is_not_new(unseen: str) -> None:
+    for pointer in IDS:
+        document = with_value(EVENT, pointer, f"a{unseen}")
+        assert wrong(order_created, document) != []
+        assert wrong(lambda d, currency: order_created(d, currency, is_new=False), document) == []
+    dots = with_value(EVENT, "#/customerId", "..")
+    assert wrong(lambda d, currency: order_created(d, currency, is_new=False), dots) == []
 
 
 def test_all_problems_come_at_once_each_with_its_pointer() -> None:

@@ -75,6 +75,8 @@ def test_the_sample_catalogue_can_be_loaded_any_number_of_times(operator: Operat
         ({"name": ""}, "row 2 (LAMP): name must not be empty"),
         ({"colour": "red"}, "row 2 (LAMP): colour is not a known field"),
         ({"productId": "a/b"}, "row 2 (a/b): productId must be made of visible characters, without / and %"),
+        ({"productId": "a b"}, "row 2 (a b): productId must be made of visible characters, without / and %"),
+        ({"productId": "e\u0301"}, "row 2 (e\u0301): productId must be in Unicode normalization form C (NFC)"),
         ({"productId": 3}, "row 2: productId must be text"),
         ({"name": None}, "row 2 (LAMP): name must be text"),
     ],

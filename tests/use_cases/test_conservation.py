@@ -20,7 +20,8 @@ from chalicelib import exact_json
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.domain.events import EVENTS
 from chalicelib.domain.idempotency import order_id_from_key
-from chalicelib.entrypoints.api import Answer, Request, place_order
+from chalicelib.entrypoints.api import place_order
+from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.faults import Unavailable
 from tests.support.aws_calls import AwsCalls, Killed

@@ -185,33 +185,6 @@ def test_a_cancel_whose_answer_was_lost_gives_back_once(shop: Shop) -> None:
     assert shop.stock("p1") == STOCK
 
 
-# --- ship ---
-
-
-@pytest.mark.parametrize("again", [{}, {"carrier": "ACME"}, {"carrier": "ACME", "trackingNumber": "2"}], ids=len)
-@pytest.mark.parametrize("delivered", [False, True])
-def test_carrier_and_tracking_number_are_kept_and_shipping_with_others_is_refused(
-    shop: Shop, again: dict[str, str], delivered: bool
-) -> None:
-    shipment = {"carrier": "ACME", "trackingNumber": "1"}
-    stored(shop, Status.CONFIRMED)
-    assert shop.ship("o1", **shipment).json.items() >= shipment.items()
-    if delivered:
-        shop.deliver("o1")
-    document = shop.document("o1")
-    assert document.items() >= shipment.items()
-    assert shop.ship("o1", **shipment).status == 200
-    assert refused(shop.ship("o1", **again)) == document["status"] == ("DELIVERED" if delivered else "SHIPPED")
-    assert shop.document("o1") == document
-
-
-def test_of_two_shipments_at_once_the_second_is_refused(shop: Shop) -> None:
-    stored(shop, Status.CONFIRMED)
-    shop.calls.meanwhile(lambda: shop.ship("o1", carrier="first"), "UpdateItem")
-    assert refused(shop.ship("o1", carrier="second")) == "SHIPPED"
-    assert shop.document("o1")["carrier"] == "first"
-
-
 # --- bodies ---
 
 

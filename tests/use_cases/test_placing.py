@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -118,12 +119,29 @@ def test_a_replay_is_a_replay_though_the_catalogue_has_moved_on(
     again = shop.post(shop.order(), key)
 
     assert (again.status, again.body, again.replayed) == (201, first.body, True)
-    for other, other_key in ((shop.order(), "another-key"), (shop.order(quantity=2), key)):
-        assert shop.post(other, other_key).kind == "invalid-order"
+    assert shop.post(shop.order(), "another-key").kind == "invalid-order"
+    assert shop.post(shop.order(quantity=2), None).kind == "invalid-order"
     assert len(shop.orders()) == 1
 
     shop.change_stored(first.order_id, status="FAILED")
     assert shop.post(shop.order(), key).status == (201 if key else 400)
+
+
+@pytest.mark.parametrize("status", ["PENDING", "CONFIRMED", "FAILED", "CANCELLED"])
+@pytest.mark.parametrize(
+    "other", [{"quantity": 2, "totalAmount": 1}, {"product": "NOTHING"}, {"currency": "EUR"}], ids=str
+)
+def test_a_reused_key_is_refused_as_one_though_the_catalogue_refuses_the_order_too(
+    small_shop: Shop, status: str, other: dict[str, Any]
+) -> None:
+    """A 400 would say that the key is still free."""
+    first = small_shop.place(key="k1")
+    small_shop.change_stored(first.order_id, status=status)
+    before = small_shop.orders()
+    reply = small_shop.post(small_shop.order(**other), "k1")
+    assert (reply.status, reply.kind, reply.order_id) == (422, "idempotency-key-reused", first.order_id)
+    assert small_shop.orders() == before
+    assert (small_shop.metrics["KeysReused"], small_shop.metrics["OrdersInvalid"]) == (1, 0)
 
 
 @pytest.mark.parametrize(("key", "same_key"), [("k1", ' "k1" '), (None, None)])

@@ -10,6 +10,7 @@ from chalicelib.adapters.dynamodb.items import OUTBOX_ATTRIBUTES, order_to_item,
 from chalicelib.domain import fields
 from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, Unchanged
 from chalicelib.domain.order import Order, Status
+from chalicelib.domain.shipments import ShipmentDetails
 
 _EXPIRING = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED})
 
@@ -29,6 +30,8 @@ class Writes:
         update = _Update()
         if isinstance(change, Move):
             self._move(update, change)
+        elif isinstance(change, ShipmentDetails):
+            _shipment_details(update, change)
         else:
             self._outbox_update(update, change)
         key = {"orderId": {"S": change.order_id}}
@@ -67,8 +70,7 @@ class Writes:
             update.set("expiresAt", None)
         else:
             self._set_outbox(update, move.after)
-        update.require("status", move.before.status.value)
-        update.require("fingerprint", move.before.fingerprint)
+        _require_unmoved(update, move.before)
 
     def _outbox_update(self, update: "_Update", change: OutboxUpdate) -> None:
         if change.if_absent:
@@ -101,6 +103,18 @@ class Writes:
         if not self.ttl or after.outbox or after.status not in _EXPIRING:
             return None
         return int((after.updated_at + self.ttl).timestamp())
+
+
+def _shipment_details(update: "_Update", change: ShipmentDetails) -> None:
+    _set_extra_fields(update, change.details)
+    _require_unmoved(update, change.order)
+    for attribute in change.details:
+        update.require_absence(fields.name_of(attribute))
+
+
+def _require_unmoved(update: "_Update", order: Order) -> None:
+    update.require("status", order.status.value)
+    update.require("fingerprint", order.fingerprint)
 
 
 def _set_extra_fields(update: "_Update", values: Mapping[str, Any]) -> None:
@@ -140,6 +154,10 @@ class _Update:
     def require_existence(self) -> None:
         """The update happens only if there is such an order: an update would create it."""
         self._conditions.append(f"attribute_exists({self._name('orderId')})")
+
+    def require_absence(self, name: str) -> None:
+        """The update happens only if the attribute is not there."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
 
     def parameters(self) -> dict[str, Any]:
         """What UpdateItem and a transaction's Update take."""

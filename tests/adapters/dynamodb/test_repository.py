@@ -16,6 +16,7 @@ from chalicelib.domain import changes
 from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, total_stock_delta
 from chalicelib.domain.order import Order, OutboxEntry, Refund, Status
 from chalicelib.domain.outcomes import Committed, Conflict, InsufficientStock, NotFound, Refused, StatusChanged
+from chalicelib.domain.shipments import ShipmentDetails
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.use_cases.ports import Page
 from tests.support.aws_calls import AwsCalls
@@ -46,6 +47,7 @@ def every_change() -> Iterator[Change]:
     yield changes.create(standing(Status.PENDING, "new"), LATER)
     yield changes.create_failed(standing(Status.PENDING, "failed"), LATER, "PRICE_MISMATCH", "why")
     yield from every_move()
+    yield ShipmentDetails(before(Status.DELIVERED, "filled-in"), {"carrier": "UPS", "tracking_number": "1Z"})
     for status in Status:
         yield changes.back_off(before(status, f"{status}-retried"), OLD, LATER)
         yield changes.work_done(before(status, f"{status}-done"), OLD, Refund.DONE)
@@ -67,7 +69,8 @@ def test_each_change_is_one_call_and_writes_the_order_as_it_is_after(
         assert aws_calls.operations() == ["TransactWriteItems" if total_stock_delta([change]) else alone]
         assert stock_in(each_aws) == {p: 10 + total_stock_delta([change]).get(p, 0) for p in ("p1", "p2")}
         assert repository.get(change.order_id) == change.after
-        written[change.order_id] = from_item(order_to_item(change.after)) | expiry(change.after)
+        expires = {"expiresAt": 1} if isinstance(change, ShipmentDetails) else expiry(change.after)
+        written[change.order_id] = from_item(order_to_item(change.after)) | expires
     assert {item["orderId"]: item for item in each_aws.items("ORDERS_TABLE")} == written
 
 
@@ -92,6 +95,26 @@ def test_a_transition_happens_only_from_its_exact_status_and_under_its_fingerpri
         assert repository.commit([change]) == Refused((StatusChanged(other),))
         assert repository.get("o1") == other
     assert stock_in(each_aws) == {"p1": 10}
+
+
+def test_details_of_a_shipment_are_written_only_where_there_are_none_and_nothing_else_has_changed(
+    repository: Repository, each_aws: Stage
+) -> None:
+    shipped = standing(Status.SHIPPED)
+    change = ShipmentDetails(shipped, {"carrier": "UPS", "tracking_number": "1Z"})
+    others = [
+        replace(shipped, carrier="UPS"),
+        replace(shipped, tracking_number="1Z"),
+        replace(shipped, fingerprint="v1:another"),
+        *(standing(status) for status in Status if status is not Status.SHIPPED),
+    ]
+    for other in others:
+        store(each_aws, other)
+        assert repository.commit([change]) == Refused((StatusChanged(other),))
+        assert repository.get("o1") == other
+    only_one = ShipmentDetails(others[0], {"tracking_number": "1Z"})
+    store(each_aws, others[0])
+    assert repository.commit([only_one]) == Committed((change.after,))
 
 
 def test_no_change_but_a_creation_creates_an_order(repository: Repository, each_aws: Stage) -> None:
