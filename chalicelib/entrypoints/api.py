@@ -17,8 +17,12 @@ from chalicelib.entrypoints.validation import details, order_request
 from chalicelib.service import Service
 from chalicelib.use_cases.operations import NoSuchOrder, NotPossible, OperationResult, ShipmentDiffers
 from chalicelib.use_cases.placing import KeyReused, Placed
+from chalicelib.use_cases.ports import Page
 
 _ACTIONS = ("cancel", "ship", "deliver")
+
+_MAX_PAGE_BYTES = 3_000_000
+"""Lambda answers at most 6 MB, in which the body is text of a JSON document: twice as long at worst."""
 
 
 def place_order(service: Service, request: Request) -> Answer:
@@ -86,12 +90,18 @@ def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     limit = cursors.page_limit(request.query)
     start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
     page = service.orders.list_by_customer(customer_id, limit, start)
+    path = f"{request.base}/customers/{quote(customer_id, safe='')}/orders"
+    while len(body := _page(page, path, limit)) > _MAX_PAGE_BYTES and len(page.orders) > 1:
+        page = page.first_half()
+    return Answer(200, body, {})
+
+
+def _page(page: Page, path: str, limit: int) -> str:
     document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
     if page.next_start:
         document["cursor"] = cursors.write(page.next_start)
-        query = f"limit={limit}&cursor={quote(document['cursor'])}"
-        document["next"] = f"{request.base}/customers/{quote(customer_id, safe='')}/orders?{query}"
-    return Answer(200, exact_json.dumps(document), {})
+        document["next"] = f"{path}?limit={limit}&cursor={quote(document['cursor'])}"
+    return exact_json.dumps(document)
 
 
 def _reached(order_id: str, result: OperationResult) -> Order:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from chalicelib import times
 from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import Change
 from chalicelib.domain.order import Order
@@ -26,6 +27,11 @@ class Page:
 
     orders: tuple[Order, ...]
     next_start: tuple[str, str] | None
+
+    def first_half(self) -> "Page":
+        """A shorter page of at least one order; the next one starts after it."""
+        orders = self.orders[: (len(self.orders) + 1) // 2]
+        return Page(orders, (times.to_text(orders[-1].created_at), orders[-1].order_id))
 
 
 class Orders(Protocol):

@@ -91,6 +91,20 @@ def test_a_page_has_twenty_orders_by_default_and_takes_two_calls(small_shop: Sho
     assert small_shop.counted() == {"Query": 1, "BatchGetItem": 1}
 
 
+def test_a_page_of_large_orders_is_shorter_so_that_lambda_can_answer_it(small_shop: Shop) -> None:
+    """Lambda answers at most 6 MB, and puts the body into a JSON document of its own."""
+    placed = _place(small_shop, 30)
+    for order_id in placed:
+        small_shop.change_stored(order_id, failureReason='"' * 300_000)
+    path, found = f"{ORDERS}?limit=100", []
+    while path:
+        reply = small_shop.get(path)
+        assert len(json.dumps(reply.body.decode())) < 6_000_000
+        found += [order["orderId"] for order in reply.json["orders"]]
+        path = reply.json.get("next")
+    assert found == placed
+
+
 @pytest.mark.parametrize("customer", ["Ünïcode@shop.example", "a+b&c=d?e#f;g"])
 def test_a_customer_id_of_any_characters_can_be_asked_for(small_shop: Shop, customer: str) -> None:
     placed = _place(small_shop, 3, customer)
