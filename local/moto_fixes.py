@@ -16,7 +16,9 @@ from unittest.mock import patch
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
-from moto.sqs.models import SQSBackend
+from moto.sqs.models import Message, SQSBackend
+
+from local.moto_queues import indexed, receive_now
 
 POLL_SLICE_SECONDS = 0.2
 """How often a long poll checks whether to end. A message that is sent ends the wait at once."""
@@ -45,23 +47,23 @@ class Guards:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Moto with the fixes in place, for as long as the context lasts."""
-        receive = self._receive(SQSBackend.receive_message)
         transact = _transact(DynamoDBBackend.transact_write_items)
         with (
-            patch.object(SQSBackend, "receive_message", receive),
+            indexed(),
+            patch.object(SQSBackend, "receive_message", self._receive()),
             patch.object(DynamoDBBackend, "transact_write_items", transact),
         ):
             yield
 
-    def _receive(self, receive_now: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    def _receive(self) -> Callable[..., list[Message]]:
         def receive_message(
             backend: SQSBackend, queue_name: str, count: int, wait_seconds_timeout: int,
             visibility_timeout: int, message_attribute_names: list[str] | None = None,
-        ) -> list[Any]:  # fmt: skip
+        ) -> list[Message]:  # fmt: skip
             until = time.monotonic() + wait_seconds_timeout
             while True:
                 with self._sqs:
-                    received = receive_now(backend, queue_name, count, 0, visibility_timeout, message_attribute_names)
+                    received = receive_now(backend, queue_name, count, visibility_timeout, message_attribute_names)
                 left = until - time.monotonic()
                 if received or left <= 0 or self.closing.is_set():
                     return received
