@@ -2,7 +2,7 @@
 
 Measured on moto 5.2.5: its DynamoDB is not isolated (sixteen threads oversell one stock), it copies the whole table for
 each action of a transaction, its SQS loses a message that is sent while another one is deleted, and a long poll cannot
-be cut short.
+be cut short. `moto_queues.py` and `moto_tables.py` are about what grows with the number of messages and rows.
 """
 
 import copy
@@ -18,7 +18,8 @@ from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import Message, SQSBackend
 
-from local.moto_queues import indexed, receive_now
+from local.moto_queues import indexed_queues, receive_now
+from local.moto_tables import IndexedTable, Key, indexed_tables
 
 POLL_SLICE_SECONDS = 0.2
 """How often a long poll checks whether to end. A message that is sent ends the wait at once."""
@@ -49,7 +50,8 @@ class Guards:
         """Moto with the fixes in place, for as long as the context lasts."""
         transact = _transact(DynamoDBBackend.transact_write_items)
         with (
-            indexed(),
+            indexed_queues(),
+            indexed_tables(),
             patch.object(SQSBackend, "receive_message", self._receive()),
             patch.object(DynamoDBBackend, "transact_write_items", transact),
         ):
@@ -105,9 +107,6 @@ def _copied_by_row(backend: DynamoDBBackend, actions: list[dict[str, Any]]) -> I
             del table.__deepcopy__  # type: ignore[attr-defined]
 
 
-Key = tuple[DynamoType, DynamoType | None]
-
-
 def _rows_of(backend: DynamoDBBackend, action: dict[str, Any]) -> Iterator[tuple[Table, Key, Item | None]]:
     """The row that an action names, as it is now; nothing if moto will refuse the action."""
     details: dict[str, Any] = next(iter(action.values()), {})
@@ -131,3 +130,5 @@ def _restore(table: Table, key: Key, before: Item | None) -> None:
         table.items[hash_key] = before  # type: ignore[assignment]
     else:
         table.items[hash_key][range_key] = before
+    if isinstance(table, IndexedTable):
+        table.row_changed(key)

@@ -178,7 +178,7 @@ def _queue(backend: SQSBackend, name: str) -> IndexedQueue:
 
 
 @contextmanager
-def indexed() -> Iterator[None]:
+def indexed_queues() -> Iterator[None]:
     """Inside the block every queue that moto makes is indexed."""
     with (
         patch.object(models, "Queue", IndexedQueue),

@@ -92,7 +92,7 @@ class LikeMoto(RuleBasedStateMachine):
     def make_both(self) -> None:
         self.backend = SQSBackend(REGION, ACCOUNT)
         self.moto, dead = self.backend.create_queue(QUEUE), self.backend.create_queue("dead")
-        with moto_queues.indexed():
+        with moto_queues.indexed_queues():
             backend = SQSBackend(REGION, ACCOUNT)
             indexed, indexed_dead = backend.create_queue(QUEUE), backend.create_queue("dead")
         assert isinstance(indexed, moto_queues.IndexedQueue)
