@@ -6,6 +6,7 @@ be cut short. `moto_queues.py` and `moto_tables.py` are about what grows with th
 """
 
 import copy
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
+import jsonpath_ng.ext.parser
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
@@ -54,6 +56,8 @@ class Guards:
             indexed_tables(),
             patch.object(SQSBackend, "receive_message", self._receive()),
             patch.object(DynamoDBBackend, "transact_write_items", transact),
+            # EventBridge parses the eight paths of a target for each event, 25 ms in all.
+            patch("jsonpath_ng.ext.parse", functools.cache(jsonpath_ng.ext.parser.parse)),
         ):
             yield
 

@@ -227,6 +227,16 @@ def test_no_request_lists_a_directory(dynamodb: Any, monkeypatch: pytest.MonkeyP
     put(dynamodb, "second", 1)
 
 
+def test_an_event_after_the_first_parses_no_path(
+    clients: Clients, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"Source": "orderonce", "DetailType": "Tested", "Detail": "{}", "EventBusName": os.environ["EVENT_BUS"]}
+    for _ in range(2):
+        assert clients("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+        monkeypatch.setattr("jsonpath_ng.ext.parser.ExtendedJsonPathParser.parse", None)
+    assert len(clients("logs").filter_log_events(logGroupName="/aws/events/orderonce-local")["events"]) == 2
+
+
 def test_each_start_is_empty(clients: Clients) -> None:
     assert clients("dynamodb").list_tables()["TableNames"] == []
     assert "QueueUrls" not in clients("sqs").list_queues()
