@@ -19,6 +19,8 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import ThreadedWSGIServer
 from werkzeug.wrappers import Response
 
+from local.data import Data
+from local.keeping import Keeper
 from local.moto_fixes import Guards
 from local.settings import LOOPBACK
 
@@ -26,14 +28,15 @@ log = logging.getLogger(__name__)
 
 
 class EmbeddedAws:
-    """DynamoDB, SQS, EventBridge, CloudFormation and the rest, empty at each start.
+    """DynamoDB, SQS, EventBridge, CloudFormation and the rest; empty at each start, until `restore`.
 
     A context manager: entering starts the server on a socket that listens already, leaving ends it without waiting for
     a long poll under way. One at a time in a process, because moto's state belongs to the process.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._guards = Guards()
+    def __init__(self, listener: socket.socket, data: Data | None = None) -> None:
+        self._keeper = Keeper(data)
+        self._guards = Guards(self._keeper)
         self._ending = ExitStack()
         port: int = listener.getsockname()[1]
         application = _OneRequestAtATime(self._guards)
@@ -53,6 +56,13 @@ class EmbeddedAws:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ending.close()
+
+    def restore(self) -> bool:
+        """Put the rows and messages of the data into the tables and queues that exist; whether there were any.
+
+        Raises StartError if they do not fit.
+        """
+        return self._keeper.restore()
 
     def end_long_polls(self) -> None:
         """Answer every waiting ReceiveMessage now, without messages; later ones do not wait."""

@@ -20,6 +20,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import Message, SQSBackend
 
+from local.keeping import DYNAMODB, SQS, Keeper
 from local.moto_queues import indexed_queues, receive_now
 from local.moto_tables import IndexedTable, Key, indexed_tables
 
@@ -28,24 +29,30 @@ POLL_SLICE_SECONDS = 0.2
 
 
 class Guards:
-    """The locks that make moto's requests take turns, and the end of its long polls."""
+    """The locks that make moto's requests take turns, what is kept after each, and the end of its long polls."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: Keeper | None = None) -> None:
         self.closing = threading.Event()
-        self._dynamodb = threading.Lock()
-        self._sqs = threading.Lock()
+        self._keeper = keeper or Keeper()
+        self._locks = {DYNAMODB: threading.Lock(), SQS: threading.Lock()}
 
     def turn(self, target: str) -> AbstractContextManager[Any]:
-        """The turn that a request with this X-Amz-Target waits for.
+        """The turn that a request with this X-Amz-Target waits for; at its end what it changed is kept.
 
         One lock for each service, and none around ReceiveMessage: that one takes turns by itself, between its waits.
         Otherwise a long poll of ten seconds would block every write.
         """
         if target.startswith("DynamoDB"):
-            return self._dynamodb
+            return self._turn_of(DYNAMODB)
         if target.startswith("AmazonSQS.") and target != "AmazonSQS.ReceiveMessage":
-            return self._sqs
+            return self._turn_of(SQS)
         return nullcontext()
+
+    @contextmanager
+    def _turn_of(self, service: str) -> Iterator[None]:
+        with self._locks[service]:
+            yield
+            self._keeper.keep(service)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -68,7 +75,7 @@ class Guards:
         ) -> list[Message]:  # fmt: skip
             until = time.monotonic() + wait_seconds_timeout
             while True:
-                with self._sqs:
+                with self._turn_of(SQS):
                     received = receive_now(backend, queue_name, count, visibility_timeout, message_attribute_names)
                 left = until - time.monotonic()
                 if received or left <= 0 or self.closing.is_set():

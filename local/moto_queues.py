@@ -4,9 +4,11 @@ Measured on moto 5.2.5: it counts all messages of a queue when one is sent and s
 searches all of them for a receipt handle. With a few hundred messages waiting, that took most of the stack's time.
 """
 
+import base64
 import copy
 import heapq
 import itertools
+import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,9 @@ from moto.core.utils import unix_time_millis
 from moto.sqs import models
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import Message, Queue, SQSBackend
+
+_KEPT = ("id", "body", "message_attributes", "system_attributes", "sent_timestamp", "delayed_until")
+_BASE64 = "base64"
 
 
 class IndexedQueue(Queue):
@@ -34,6 +39,8 @@ class IndexedQueue(Queue):
         self._hidden: list[tuple[float, int, Message]] = []
         self._delayed: set[str] = set()
         self._numbers = itertools.count()
+        self.changed: set[str] = set()
+        """The ids of the messages that were sent or deleted; whoever reads them clears them."""
 
     @property
     def messages(self) -> list[Message]:
@@ -68,6 +75,7 @@ class IndexedQueue(Queue):
         """Append a message, and wake those that wait for one."""
         with self._messages_lock:
             self._by_id[message.id] = message
+            self.changed.add(message.id)
             if message.delayed:
                 self._delayed.add(message.id)
             self._schedule(message)
@@ -114,6 +122,16 @@ class IndexedQueue(Queue):
         for message in list(self._by_id.values()):
             self._forget(message)
 
+    def changes(self) -> Iterator[tuple[str, str | None]]:
+        """Each changed id, and its message as JSON, without receives; None: deleted."""
+        for message_id in self.changed:
+            message = self._by_id.get(message_id)
+            yield message_id, _to_text(message) if message else None
+
+    def restore(self, document: str) -> None:
+        """Put a message back, as `changes` gave it. Raises ValueError, TypeError or LookupError if it does not fit."""
+        self.add_message(_from_text(document))
+
     def _received_too_often(self, message: Message) -> bool:
         policy = self.redrive_policy
         if self.dead_letter_queue is None or not policy:
@@ -139,8 +157,24 @@ class IndexedQueue(Queue):
 
     def _forget(self, message: Message) -> None:
         del self._by_id[message.id]
+        self.changed.add(message.id)
         self._visible.pop(message.id, None)
         self._delayed.discard(message.id)
+
+
+def _to_text(message: Message) -> str:
+    kept = {name: getattr(message, name) for name in _KEPT}
+    return json.dumps(kept, default=lambda value: {_BASE64: base64.b64encode(value).decode("ascii")})
+
+
+def _from_text(document: str) -> Message:
+    kept = json.loads(
+        document, object_hook=lambda value: base64.b64decode(value[_BASE64]) if _BASE64 in value else value
+    )
+    message = Message(kept["id"], kept["body"])
+    for name in _KEPT:
+        setattr(message, name, kept[name])
+    return message
 
 
 def _visible_at(message: Message) -> float:

@@ -5,6 +5,7 @@ DynamoDB take turns.
 """
 
 import inspect
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.models.utilities import dynamo_json_dump
 
 Key = tuple[DynamoType, DynamoType | None]
 _QUERY = inspect.signature(Table.query)
@@ -30,7 +32,7 @@ class IndexedTable(Table):
         self._listed: dict[Key, list[tuple[str, DynamoType]]] = {}
         self._candidates: list[Item] | None = None
         self.changed: set[Key] = set()
-        """The keys of the rows that were written or deleted; whoever reads it may clear it."""
+        """The keys of the rows that were written or deleted; whoever reads them clears them."""
 
     def row_changed(self, key: Key) -> None:
         """To be called after each change of a row: the row may have moved within the indexes."""
@@ -45,6 +47,17 @@ class IndexedTable(Table):
         self._listed[key] = [(name, item.attrs[attr]) for name, attr in self._hash_keys() if attr in item.attrs]
         for place in self._listed[key]:
             self._rows[place][key] = item
+
+    def changes(self) -> Iterator[tuple[str, str | None]]:
+        """Each changed key, and its row as it is now, in DynamoDB's JSON; None: deleted."""
+        for key in self.changed:
+            item = self.get_item(*key)
+            text = dynamo_json_dump([part.to_json() for part in key if part])
+            yield text, dynamo_json_dump(item.to_json()["Attributes"]) if item else None
+
+    def restore(self, document: str) -> None:
+        """Put a row back, as `changes` gave it. Raises ValueError or moto's own error if it does not fit."""
+        self.put_item(json.loads(document))
 
     def put_item(self, *args: Any, **options: Any) -> Item:
         """As moto does."""

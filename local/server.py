@@ -1,5 +1,6 @@
 """The API: Chalice's local server, with every error a problem (RFC 9457)."""
 
+import errno
 import functools
 import json
 import logging
@@ -36,6 +37,8 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     except OSError as error:
         # Python's text repeats the address, which the sentence has already.
         reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise StartError(f"HOST must be an IP address of this machine, not {host!r} ({reason}).") from error
         raise StartError(f"Cannot listen on {host}:{port} ({reason}): set {setting} to use another port.") from error
 
 
