@@ -16,6 +16,8 @@ _STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
 _CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
 _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
 
+_ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
+
 DEFAULT_MAX_RECEIVES = 14
 """Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
 
@@ -83,6 +85,7 @@ class AppSettings:
     service_name: str
     metrics_namespace: str
     endpoint_url: str
+    laptop_url: str | None
     validates_parameters: bool
     in_lambda: bool
 
@@ -100,9 +103,18 @@ class AppSettings:
             service_name=environment.get("POWERTOOLS_SERVICE_NAME", "orderonce"),
             metrics_namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE", "OrderOnce"),
             endpoint_url=read.text("AWS_ENDPOINT_URL", "", *_URL),
+            laptop_url=_laptop_url(read),
             validates_parameters=read.flag("AWS_PARAMETER_VALIDATION"),
             in_lambda=bool(environment.get("LAMBDA_TASK_ROOT")),
         )
+
+
+def _laptop_url(read: "_Reader") -> str | None:
+    """Where AWS_PORT moves an AWS of this machine to; None: it moves nothing. No stage on AWS is ever led here."""
+    if not read.environment.get("AWS_PORT"):
+        return None
+    port = read.number("AWS_PORT", 0, at_least=1, at_most=65535)
+    return f"http://127.0.0.1:{port}" if _ON_THIS_MACHINE.match(read.environment.get("AWS_ENDPOINT_URL", "")) else None
 
 
 @cache

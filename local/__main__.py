@@ -1,7 +1,7 @@
 """`python -m local`: the laptop stack until Ctrl-C or SIGTERM.
 
-Environment: PORT (8000), HOST (127.0.0.1), AWS_PORT (8010), LOG_FORMAT (text or json), and any setting of the app. Ends
-with status 0 if it was asked to end, 1 if it cannot start.
+Environment: PORT (8000), HOST (127.0.0.1), AWS_PORT (8010), DATA (a folder; without it all is in memory), LOG_FORMAT
+(text or json), and any setting of the app. Ends with status 0 if it was asked to end, 1 if it cannot start.
 """
 
 import os

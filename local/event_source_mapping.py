@@ -20,22 +20,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONG_POLL_SECONDS = 10
-POLLERS = 2
+POLLERS = 5
+"""Batches at the same time where the mapping names no maximum: what Lambda begins with."""
 
 
 class EventSourceMapping:
-    """Passes a queue's messages to its consumer, batch by batch, on a few threads.
+    """Passes a queue's messages to its consumer, on as many threads as the mapping allows batches at the same time.
 
     A batch is deleted only after the consumer returned; what it names in `batchItemFailures` stays. If it raises,
     nothing is deleted: the messages are visible again when their visibility timeout ends, and the queue's redrive
     policy counts how often.
     """
 
-    def __init__(self, app: Chalice, config: Config, source: SQSEventConfig, pollers: int = POLLERS) -> None:
+    def __init__(self, app: Chalice, config: Config, source: SQSEventConfig) -> None:
+        pollers = source.maximum_concurrency or POLLERS
         # A long poll may take its full time to answer. No retries: the loop retries.
         self._sqs = boto3.client(
             "sqs",
-            config=ClientConfig(read_timeout=LONG_POLL_SECONDS + 10, retries={"total_max_attempts": 1}),
+            config=ClientConfig(
+                read_timeout=LONG_POLL_SECONDS + 10, retries={"total_max_attempts": 1}, max_pool_connections=pollers
+            ),
         )
         self._app_name = app.app_name
         self._function = Function.from_app(app, config, source.name)

@@ -1,5 +1,6 @@
 """The API: Chalice's local server, with every error a problem (RFC 9457)."""
 
+import errno
 import functools
 import json
 import logging
@@ -29,6 +30,10 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 """The maximum of API Gateway."""
 
 
+REQUEST_TIMEOUT_SECONDS = 20.0
+"""How long the server waits for the next part of a request, or for the next request of a kept connection."""
+
+
 def listen(host: str, port: int, setting: str) -> socket.socket:
     """A listening socket. Raises StartError naming the setting that chooses another port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -37,6 +42,8 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     except OSError as error:
         # Python's text repeats the address, which the sentence has already.
         reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise StartError(f"HOST must be an IP address of this machine, not {host!r} ({reason}).") from error
         raise StartError(f"Cannot listen on {host}:{port} ({reason}): set {setting} to use another port.") from error
 
 
@@ -87,6 +94,7 @@ class ProblemHandler(ChaliceRequestHandler):
 
     # Otherwise a client on a kept-alive connection waits about 40 ms for each answer (Nagle's algorithm).
     disable_nagle_algorithm = True
+    timeout = REQUEST_TIMEOUT_SECONDS
 
     def _generic_handle(self) -> None:
         length = self.headers.get("content-length") or "0"
@@ -102,10 +110,28 @@ class ProblemHandler(ChaliceRequestHandler):
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
 
-    def _parse_payload(self) -> tuple[dict[str, str], bytes | None]:
-        """The values of a repeated header joined (RFC 9110, section 5.3): Chalice's event has room for one."""
-        headers, body = super()._parse_payload()
+    def _parse_payload(self) -> tuple[Any, bytes | None]:
+        """Headers and body. A body that does not come, or not whole, never reaches the app.
+
+        The values of a repeated header are joined (RFC 9110, section 5.3): Chalice's event has room for one.
+        """
+        try:
+            headers, body = super()._parse_payload()
+        except TimeoutError:
+            self.send_error(408, explain=f"No part of the body came for {self.timeout:g} seconds.")
+            raise
+        if len(body or b"") < int(self.headers.get("content-length") or 0):
+            raise ConnectionAbortedError("the client left before the end of the body")
         return {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in headers}, body
+
+    def _send_http_response_with_body(self, code: int, headers: Any, body: str | bytes) -> None:
+        """The answer to a HEAD request is the one to GET without its body (RFC 9110)."""
+        if self.command == "HEAD":
+            length = len(body if isinstance(body, bytes) else body.encode())
+            self.send_response(code)
+            self._send_headers({"Content-Type": "application/json", **headers, "Content-Length": str(length)})
+        else:
+            super()._send_http_response_with_body(code, headers, body)
 
     def _send_headers(self, headers: dict[str, str]) -> None:
         """The app's answers have a correlation id; what never reached the app gets one here."""

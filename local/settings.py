@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,35 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to listen. A port of 0 lets the operating system choose."""
+    """Where to listen, and where to keep the data. A port of 0 lets the operating system choose."""
 
     host: str
     port: int
     aws_port: int
+    data: Path | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
-        """From HOST, PORT and AWS_PORT. Raises StartError naming the bad one."""
+        """From HOST, PORT, AWS_PORT and DATA. Raises StartError naming the bad one."""
         return cls(
-            host=environ.get("HOST") or LOOPBACK,
+            host=_host(environ),
             port=_port(environ, "PORT", 8000),
             aws_port=_port(environ, "AWS_PORT", 8010),
+            data=Path(environ["DATA"]) if environ.get("DATA") else None,
         )
+
+
+def _host(environ: Mapping[str, str]) -> str:
+    given = environ.get("HOST") or LOOPBACK
+    try:
+        return given if given == "localhost" else str(ip_address(given))
+    except ValueError as error:
+        raise StartError(f"HOST must be an IP address of this machine, or localhost, not {given!r}.") from error
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     given = environ.get(name) or str(default)
-    if not (given.isascii() and given.isdigit() and int(given) <= 65535):
+    if not re.fullmatch("[0-9]{1,5}", given) or int(given) > 65535:
         raise StartError(f"{name} must be a port number from 0 to 65535, not {given!r}.")
     return int(given)
 

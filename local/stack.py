@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -13,6 +14,7 @@ from chalicelib import settings as service_settings
 from chalicelib.settings import BadSetting
 from local import logs
 from local.aws import EmbeddedAws
+from local.data import Data
 from local.event_source_mapping import EventSourceMapping, event_source_mappings
 from local.faults import StartError
 from local.resources import create_resources, load_catalogue, read_catalogue
@@ -46,9 +48,11 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         enter_stage(os.environ, variables, from_disk["app_name"], aws_listener.getsockname()[1])
         logs.configure()
 
-        aws = ending.enter_context(EmbeddedAws(aws_listener))
+        data = ending.enter_context(Data.opened(settings.data)) if settings.data else None
+        aws = ending.enter_context(EmbeddedAws(aws_listener, data))
         create_resources()
-        load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
+        if not aws.restore():
+            load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
         # Only now: the app may read its settings as soon as it is imported.
         try:
             service_settings.Settings.from_environment()
@@ -64,7 +68,7 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         api = ending.enter_context(ApiServer(app, config, api_listener))
         mappings = event_source_mappings(app, config)
         ending.enter_context(_started([*mappings, *schedules(app, config)], aws))
-        yield _banner(api.url, aws.url, mappings, time.monotonic() - began)
+        yield _banner(api.url, aws.url, mappings, settings.data, time.monotonic() - began)
 
 
 @contextmanager
@@ -83,8 +87,9 @@ def _started(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> 
             worker.join(max(0.0, deadline - time.monotonic()))
 
 
-def _banner(api: str, aws: str, mappings: list[EventSourceMapping], seconds: float) -> str:
+def _banner(api: str, aws: str, mappings: list[EventSourceMapping], data: Path | None, seconds: float) -> str:
     queues = "\n".join(f"  order queue   {mapping.queue_url}" for mapping in mappings)
+    kept = f"The data is kept in {data}." if data else "Everything is in memory, so all data is lost then."
     return f"""
 OrderOnce is up, in {seconds:.1f} s.
   API           {api}
@@ -99,5 +104,5 @@ Place an order (repeat it as often as you like: with the same key it stays one o
 See the result:
   curl -s '{api}/customers/CUST-42/orders'; echo
 
-Ctrl-C ends it. Everything is in memory, so all data is lost then.
+Ctrl-C ends it. {kept}
 """

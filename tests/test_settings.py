@@ -14,7 +14,7 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib import service, telemetry
-from chalicelib.settings import BadSetting, Settings, check
+from chalicelib.settings import AppSettings, BadSetting, Settings, check
 from tests.support.stage import settings_for
 from tests.support.template import ROOT
 
@@ -76,6 +76,7 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
         ("LOG_FORMAT", ["", "xml"], "one of json, text"),
         ("LOG_LEVEL", ["", "loud"], "one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),
         ("AWS_ENDPOINT_URL", ["127.0.0.1:8010", "ftp://a", "http://"], URL),
+        ("AWS_PORT", ["0", "65536", *(value for value in NO_NUMBERS if value)], "a whole number from 1 to 65535"),
     ],
 )
 def test_an_invalid_setting_is_named(name: str, values: list[str], said: str) -> None:
@@ -83,6 +84,22 @@ def test_an_invalid_setting_is_named(name: str, values: list[str], said: str) ->
         with pytest.raises(BadSetting) as bad:
             check(WHOLE | {name: value})
         assert str(bad.value) == f"the setting {name} must be {said}, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "led_to"),
+    [
+        ("http://127.0.0.1:8010", "http://127.0.0.1:9000"),
+        ("http://localhost", "http://127.0.0.1:9000"),
+        ("http://127.0.0.1.example:8010", None),
+        ("https://dynamodb.us-east-1.amazonaws.com", None),
+        ("", None),
+    ],
+)
+def test_aws_port_moves_the_laptops_aws_and_no_other(endpoint: str, led_to: str | None) -> None:
+    given = {"AWS_PORT": "9000"} | ({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
+    assert AppSettings.from_environment(given).laptop_url == led_to
+    assert AppSettings.from_environment(given | {"AWS_PORT": ""}).laptop_url is None
 
 
 @pytest.mark.parametrize("stage", ["dev", "local", "prod"])

@@ -55,26 +55,26 @@ def _config() -> Config:
 @cache
 def dynamodb() -> "DynamoDBClient":
     """The client of DynamoDB."""
-    client: DynamoDBClient = boto3.client("dynamodb", config=_config())
+    client: DynamoDBClient = boto3.client("dynamodb", endpoint_url=app_settings().laptop_url, config=_config())
     return client
 
 
 @cache
 def events() -> "EventBridgeClient":
     """The client of EventBridge."""
-    client: EventBridgeClient = boto3.client("events", config=_config())
+    client: EventBridgeClient = boto3.client("events", endpoint_url=app_settings().laptop_url, config=_config())
     return client
 
 
 @cache
 def sns() -> "SNSClient":
     """The client of SNS."""
-    client: SNSClient = boto3.client("sns", config=_config())
+    client: SNSClient = boto3.client("sns", endpoint_url=app_settings().laptop_url, config=_config())
     return client
 
 
 @cache
 def sqs() -> "SQSClient":
     """The client of SQS."""
-    client: SQSClient = boto3.client("sqs", config=_config())
+    client: SQSClient = boto3.client("sqs", endpoint_url=app_settings().laptop_url, config=_config())
     return client

@@ -17,7 +17,7 @@ from local.server import listen
 from local.settings import LOOPBACK, ROOT, STAGE, enter_stage, read_json, stage_variables
 
 Clients = Callable[[str], Any]
-MapTo = Callable[[Callable[[Any], Any]], EventSourceMapping]
+MapTo = Callable[..., EventSourceMapping]
 
 
 @pytest.fixture
@@ -61,12 +61,14 @@ def outputs(embedded_aws: EmbeddedAws) -> dict[str, str]:
 
 @pytest.fixture
 def map_to(outputs: dict[str, str], config_json: dict[str, Any]) -> Iterator[MapTo]:
-    """Maps the order queue to a consumer of the test's own."""
+    """Maps the order queue to a consumer of the test's own; other settings of the mapping can be given."""
     made: list[EventSourceMapping] = []
 
-    def mapping(consume: Callable[[Any], Any]) -> EventSourceMapping:
+    def mapping(consume: Callable[[Any], Any], **given: Any) -> EventSourceMapping:
         app = Chalice("orderonce")
-        app.on_sqs_message(queue=outputs["OrderQueueName"], batch_size=10, name="order_consumer")(consume)
+        app.on_sqs_message(**{"queue": outputs["OrderQueueName"], "batch_size": 10, "name": "order_consumer", **given})(
+            consume
+        )
         [one] = event_source_mappings(app, stage_config(app, config_json))
         made.append(one)
         return one

@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from local.server import listen
@@ -38,21 +36,15 @@ def within(seconds: float, what: Any) -> Any:
         time.sleep(0.05)
 
 
-def test_a_second_api_serves_the_running_stack(tmp_path: Path) -> None:
-    for name in (".chalice", "chalicelib"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "deployments"))
-    shutil.copy(ROOT / "app.py", tmp_path)
+def test_a_second_api_serves_the_running_stack_on_the_port_that_aws_port_names() -> None:
     with closing(listen(LOOPBACK, 0, "PORT")) as free:
         port = free.getsockname()[1]
     with running_laptop() as laptop:
-        # The configuration names the laptop's usual port; this one has another.
-        config = tmp_path / ".chalice" / "config.json"
-        config.write_text(config.read_text("utf-8").replace("http://127.0.0.1:8010", laptop.aws), "utf-8")
         command = ["local", "--stage", "local", "--port", str(port), "--no-autoreload"]
         chalice = subprocess.Popen(
             [sys.executable, "-c", "from chalice.cli import main; main()", *command],
-            cwd=tmp_path,
-            env=dict(os.environ),
+            cwd=ROOT,
+            env=os.environ | {"AWS_PORT": laptop.aws.rpartition(":")[2]},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,32 @@ def test_it_is_ended_cleanly_while_it_starts(start: Start, how: signal.Signals) 
     assert end_cleanly(process, how) == ""
 
 
+def test_sigterm_to_make_leaves_no_child_and_no_port(project: Path) -> None:
+    shutil.copy(ROOT / "Makefile", project)
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (project / name).touch()
+    (project / ".venv" / "bin").mkdir(parents=True)
+    python = project / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', "utf-8")
+    python.chmod(0o755)
+    (project / ".venv" / ".complete").touch()
+    make = subprocess.Popen(
+        ["make", "run", "PORT=0", "AWS_PORT=0"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    with make:
+        try:
+            port = int(url_once_up(make).rpartition(":")[2])
+            make.terminate()
+            make.communicate(timeout=10)
+            with pytest.raises(ProcessLookupError):
+                os.killpg(make.pid, 0)
+            listen(LOOPBACK, port, "PORT").close()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(make.pid, signal.SIGKILL)
+
+
 def consumed_message(process: subprocess.Popen[str]) -> tuple[str, str]:
     """The id of a message that the API sent, and what the consumer prints first."""
     request = urllib.request.Request(f"{url_once_up(process)}/send", method="POST")
@@ -171,6 +197,9 @@ def test_a_taken_port_is_one_sentence_and_status_1(start: Start, setting: str) -
         ("LOG_LEVEL", "loud", "the setting LOG_LEVEL must be"),
         ("MAX_RECEIVES", "many", "the setting MAX_RECEIVES must be"),
         ("PORT", "http", "PORT must be a port number"),
+        ("HOST", "nowhere", "HOST must be an IP address"),
+        ("HOST", "203.0.113.7", "HOST must be an IP address"),
+        ("DATA", "/dev/null", "DATA cannot be used"),
     ],
 )
 def test_an_invalid_setting_is_one_sentence_and_status_1(start: Start, name: str, value: str, error: str) -> None:

@@ -1,8 +1,11 @@
 """The embedded AWS keeps DynamoDB's and SQS's promises under threads."""
 
+import http.client
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import Message
 
+from local.aws import EmbeddedAws
 from tests.local.conftest import Clients
 
 TABLE = "rows"
@@ -205,6 +209,32 @@ def test_a_message_that_is_sent_while_others_are_deleted_is_kept(
 
     left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"])
     assert left["Attributes"]["ApproximateNumberOfMessages"] == "20"
+
+
+def test_a_connection_serves_one_request_after_another(embedded_aws: EmbeddedAws) -> None:
+    with closing(http.client.HTTPConnection(embedded_aws.url.removeprefix("http://"), timeout=5)) as connection:
+        connection.connect()
+        first = connection.sock
+        for target in ("Nobody.ReadsThis", "DynamoDB_20120810.ListTables", "Nobody.ReadsThis"):
+            connection.request("POST", "/", '{"some": "body"}', {"X-Amz-Target": target})
+            connection.getresponse().read()
+            assert connection.sock is first
+
+
+def test_no_request_lists_a_directory(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(dynamodb, "first", 1)
+    monkeypatch.setattr(os, "listdir", None)
+    put(dynamodb, "second", 1)
+
+
+def test_an_event_after_the_first_parses_no_path(
+    clients: Clients, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"Source": "orderonce", "DetailType": "Tested", "Detail": "{}", "EventBusName": os.environ["EVENT_BUS"]}
+    for _ in range(2):
+        assert clients("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+        monkeypatch.setattr("jsonpath_ng.ext.parser.ExtendedJsonPathParser.parse", None)
+    assert len(clients("logs").filter_log_events(logGroupName="/aws/events/orderonce-local")["events"]) == 2
 
 
 def test_each_start_is_empty(clients: Clients) -> None:

@@ -1,6 +1,7 @@
 """The mapping treats the queue as Lambda's event source mapping does."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_a_batch_that_the_consumer_returned_from_is_deleted(map_to: MapTo, queue
     assert map_to(lambda event: seen.append(bodies(event))).once(1) == 3
     assert seen == [["one", "three", "two"]]
     assert queue.kept() == 0
+
+
+def test_as_many_batches_are_consumed_at_once_as_the_mapping_allows(map_to: MapTo, queue: Queue) -> None:
+    all_busy = threading.Barrier(3)
+    mapping = map_to(lambda event: all_busy.wait(10), batch_size=1, maximum_concurrency=3)
+    queue.send("one", "two", "three")
+    mapping.start()
+    try:
+        until = time.monotonic() + 10
+        while queue.kept() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert queue.kept() == 0
+    finally:
+        mapping.stop()
 
 
 def raises(event: Any) -> None:

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from chalice.app import AuthResponse, Chalice, CORSConfig
 
 from local.faults import StartError
-from local.server import ApiServer, listen
+from local.server import ApiServer, ProblemHandler, listen
 from local.settings import LOOPBACK
 from tests.local.conftest import stage_config
 
@@ -94,11 +96,56 @@ def test_what_never_reaches_the_app_is_a_problem(
     assert response.status == body["status"] == status
 
 
+def test_the_answer_to_head_has_no_body(port: int) -> None:
+    with socket.create_connection((LOOPBACK, port), timeout=5) as client:
+        client.sendall(b"HEAD /nowhere HTTP/1.1\r\nHost: here\r\n\r\nBREW / HTTP/1.1\r\n\r\n")
+        answers = b"".join(iter(lambda: client.recv(4096), b""))
+    head, _, rest = answers.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert int(re.search(rb"Content-Length: (\d+)", head)[1]) > 0  # type: ignore[index]
+    assert rest.startswith(b"HTTP/1.1 501 ")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /ec",
+        b"POST /echo HTTP/1.1\r\nContent-Type: appl",
+        b"POST /echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{",
+    ],
+)
+def test_a_request_that_never_ends_is_timed_out_and_others_go_on(
+    port: int, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(ProblemHandler, "timeout", 1.0)
+    with socket.create_connection((LOOPBACK, port), timeout=10) as client:
+        client.sendall(begun)
+        headers = {"Content-Type": "application/json", "Content-Length": "1"}
+        assert ask(port, "POST", "/echo", headers, "1")[1] == 1
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
+    assert begun.endswith(b"{") == bool(answer)
+
+
+def test_a_body_that_is_cut_off_never_reaches_the_app(port: int) -> None:
+    with socket.create_connection((LOOPBACK, port), timeout=10) as client:
+        client.sendall(b"POST /echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n123")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(4096) == b""
+
+
 def test_a_kept_connection_serves_one_request_after_another(port: int) -> None:
     with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as connection:
         for number in range(3):
             connection.request("POST", "/echo", str(number), {"Content-Type": "application/json"})
             assert json.loads(connection.getresponse().read()) == number
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "2001:db8::7"])
+def test_an_address_of_another_machine_is_one_sentence_that_names_host(host: str) -> None:
+    with pytest.raises(StartError, match=f"^HOST must be an IP address of this machine, not '{host}'"):
+        listen(host, 0, "PORT")
 
 
 def test_a_taken_port_is_one_sentence_that_names_the_setting() -> None:

@@ -4,16 +4,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.faults import StartError
 from local.settings import Settings, enter_stage, read_json, stage_variables
 
 
-@pytest.mark.parametrize("port", ["x", "-1", "65536", "8000.5", "²"])
+@pytest.mark.parametrize("port", ["x", "-1", "65536", "8000.5", "²", " 1", "1\n", "9" * 5000])
 @pytest.mark.parametrize("name", ["PORT", "AWS_PORT"])
 def test_a_bad_port_is_refused_by_name(name: str, port: str) -> None:
     with pytest.raises(StartError, match=f"^{name} "):
         Settings.read({name: port})
+
+
+@given(name=st.sampled_from(["HOST", "PORT", "AWS_PORT", "DATA"]), value=st.text())
+def test_whatever_is_given_is_taken_or_refused_in_one_sentence_that_names_it(name: str, value: str) -> None:
+    refused = ""
+    try:
+        Settings.read({name: value})
+    except StartError as error:
+        refused = str(error)
+    assert not refused or refused.startswith(f"{name} must be ")
+    assert len(refused.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("host", ["nowhere", "127.0.0", "http://127.0.0.1", "127.0.0.1:80", " "])
+def test_a_host_that_is_not_an_address_is_refused_by_name(host: str) -> None:
+    with pytest.raises(StartError, match=r"^HOST must be an IP address of this machine, or localhost"):
+        Settings.read({"HOST": host})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost"])
+def test_an_address_is_taken_as_host(host: str) -> None:
+    assert Settings.read({"HOST": host}).host == host
 
 
 def test_nothing_given_is_the_documented_default() -> None:

@@ -31,7 +31,7 @@ def laptop() -> Iterator[Laptop]:
 
 
 def run(aws: str, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command, environment = [sys.executable, "-m", "ops", *words], os.environ | {"AWS_ENDPOINT_URL": aws}
+    command, environment = [sys.executable, "-m", "ops", *words], os.environ | {"AWS_PORT": aws.rpartition(":")[2]}
     return subprocess.run(
         command, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True, timeout=30, check=False
     )

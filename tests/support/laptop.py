@@ -18,6 +18,7 @@ class Laptop:
 
     api: str
     aws: str
+    process: subprocess.Popen[str]
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def running_laptop(**settings: str) -> Iterator[Laptop]:
                 printed += line
             # What it says from now on is read, so that it never has to wait for a reader.
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Laptop(found[1], found[2])
+            yield Laptop(found[1], found[2], process)
         finally:
             process.terminate()
             try:
