@@ -10,6 +10,7 @@ from boto3.dynamodb.types import TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.settings import Settings as ServiceSettings
 from local.faults import StartError
 from local.settings import ROOT, STAGE, read_json
 
@@ -31,7 +32,7 @@ def create_resources(template: Path = TEMPLATE) -> dict[str, str]:
         formation.create_stack(
             StackName=STACK_NAME,
             TemplateBody=body,
-            Parameters=[{"ParameterKey": "Stage", "ParameterValue": STAGE}],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in _parameters().items()],
         )
         formation.get_waiter("stack_create_complete").wait(StackName=STACK_NAME)
         [stack] = formation.describe_stacks(StackName=STACK_NAME)["Stacks"]
@@ -39,6 +40,12 @@ def create_resources(template: Path = TEMPLATE) -> dict[str, str]:
         reason = " ".join(str(error).split())
         raise StartError(f"The template {template} cannot be created: {reason}") from error
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _parameters() -> dict[str, str]:
+    """The receives are those that the consumer counts."""
+    receives = ServiceSettings.from_environment(complete=False).max_receives
+    return {"Stage": STAGE, "MaxReceives": str(receives)}
 
 
 def read_catalogue(path: Path = CATALOGUE) -> list[dict[str, Any]]:

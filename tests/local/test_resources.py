@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.settings import DEFAULT_MAX_RECEIVES
 from local.faults import StartError
 from local.resources import create_resources, load_catalogue, read_catalogue
 from local.settings import stage_variables
@@ -35,7 +36,7 @@ def test_the_order_queue_is_made_as_described(outputs: dict[str, str], clients: 
     assert (made["VisibilityTimeout"], made["ReceiveMessageWaitTimeSeconds"]) == ("60", "10")
     assert json.loads(made["RedrivePolicy"]) == {
         "deadLetterTargetArn": outputs["OrderDeadLettersArn"],
-        "maxReceiveCount": 6,
+        "maxReceiveCount": DEFAULT_MAX_RECEIVES,
     }
 
 
