@@ -21,6 +21,7 @@ help:
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
+	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -85,6 +86,12 @@ destroy: $(STAMP)
 	@exec $(VENV)/bin/python -m deploy destroy --stage '$(STAGE)'
 
 needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
+
+MINUTES ?= 5
+
+.PHONY: soak
+soak: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram

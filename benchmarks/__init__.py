@@ -1,0 +1,1 @@
+"""Measurements. Each is a command that prints what it saw."""
