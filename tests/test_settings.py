@@ -14,9 +14,9 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib import service, telemetry
-from chalicelib.settings import BadSetting, Settings, check
+from chalicelib.settings import MESSAGE_LIFE, BadSetting, Settings, check
 from tests.support.stage import settings_for
-from tests.support.template import ROOT
+from tests.support.template import ROOT, TEMPLATE
 
 REQUIRED = [field.name.upper() for field in fields(Settings) if field.type is str]
 WHOLE = {name: name.replace("_", "-") for name in REQUIRED} | {"CURRENCY": "USD"}
@@ -61,7 +61,7 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
     [
         ("IDEMPOTENCY_WINDOW_SECONDS", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
         ("MAX_RECEIVES", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
-        ("ORDER_TTL_DAYS", NO_NUMBERS, "a whole number from 0 to 1000000"),
+        ("ORDER_TTL_DAYS", ["1", "21", *NO_NUMBERS], "0 or a whole number from 22 to 1000000"),
         ("FAIL_PAYMENT_PERCENT", ["101", *NO_NUMBERS], "a whole number from 0 to 100"),
         ("REQUIRE_IDEMPOTENCY_KEY", ["", "yes", "1", "0", " true", "on"], "true or false"),
         ("CURRENCY", ["usd", "US", "USDX", "U$D", "840"], "three capital letters (ISO 4217)"),
@@ -83,6 +83,16 @@ def test_an_invalid_setting_is_named(name: str, values: list[str], said: str) ->
         with pytest.raises(BadSetting) as bad:
             check(WHOLE | {name: value})
         assert str(bad.value) == f"the setting {name} must be {said}, not {value!r}"
+
+
+def test_no_order_is_deleted_while_a_queue_may_hold_its_message() -> None:
+    kept = [
+        timedelta(seconds=resource["Properties"]["MessageRetentionPeriod"])
+        for resource in json.loads(TEMPLATE.read_text("utf-8"))["Resources"].values()
+        if resource["Type"] == "AWS::SQS::Queue"
+    ]
+    assert (len(kept), sum(kept, timedelta())) == (2, MESSAGE_LIFE)
+    assert Settings.from_environment(WHOLE | {"ORDER_TTL_DAYS": "22"}).order_ttl > MESSAGE_LIFE
 
 
 @pytest.mark.parametrize("stage", ["dev", "local", "prod"])
@@ -119,7 +129,7 @@ def test_chalice_local_ends_with_one_sentence_too() -> None:
     run = [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", "0"]
     environment = os.environ | {"ORDER_TTL_DAYS": "soon"}
     ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    sentence = "the setting ORDER_TTL_DAYS must be a whole number from 0 to 1000000, not 'soon'"
+    sentence = "the setting ORDER_TTL_DAYS must be 0 or a whole number from 22 to 1000000, not 'soon'"
     assert ended.stderr == f"OrderOnce cannot start: {sentence}.\n"
 
 
