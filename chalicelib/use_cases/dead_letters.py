@@ -1,7 +1,7 @@
 """Messages that cannot be handled: kept with the reason, looked at, and replayed."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +29,10 @@ UNKNOWN_REASON = "redriven by SQS: the consumer never said why"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not be handled, as it was received from the dead letters just now."""
+    """A message that could not be handled, as it was received from the dead letters just now.
+
+    `origin` has the attributes that it is replayed with.
+    """
 
     message_id: str
     body: str
@@ -37,19 +40,20 @@ class DeadLetter:
     order_id: str
     receive_count: int
     first_sent_at: datetime
+    origin: Mapping[str, str]
 
     @classmethod
     def from_message(cls, message: Message) -> "DeadLetter":
         """A message of the dead-letter queue: kept by the consumer, or redriven by SQS with its own attributes."""
         own = message.attributes
-        first_sent_at = _number(own.get("firstSentAt", ""), message.sent_at) / 1000
         return cls(
             message.message_id,
             message.body,
             own.get("reason") or UNKNOWN_REASON,
             own.get("orderId") or order_id_in(message.body),
             _number(own.get("receiveCount", ""), message.receive_count),
-            times.whole_milliseconds(datetime.fromtimestamp(first_sent_at, UTC)),
+            times.whole_milliseconds(datetime.fromtimestamp(message.first_sent_at / 1000, UTC)),
+            message.origin,
         )
 
 
@@ -109,11 +113,9 @@ class DeadLetters:
     def keep(self, message: Message, reason: str) -> None:
         """Keep a message as it came; reason and origin are its attributes. Raises Unavailable, Rejected."""
         order_id = order_id_in(message.body)
-        attributes = {
+        attributes = message.origin | {
             "reason": legible(reason),
-            "originalMessageId": message.message_id,
             "receiveCount": str(message.receive_count),
-            "firstSentAt": str(message.sent_at or ""),
             "orderId": order_id,
         }
         try:
@@ -143,7 +145,7 @@ class DeadLetters:
         """
         ids = {"messageId": letter.message_id, "orderId": letter.order_id, "reason": letter.reason}
         try:
-            self.orders.send(letter.body, {})
+            self.orders.send(letter.body, letter.origin)
         except Rejected as fault:
             if fault.code not in _REFUSED_AS_SUCH:
                 raise

@@ -140,6 +140,7 @@ class _Message:
     body: str
     attributes: dict[str, Any]
     visible_at: datetime
+    sent_at: datetime
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     receipt: str = ""
@@ -153,6 +154,7 @@ class FakeQueues:
         self._messages: dict[str, list[_Message]] = defaultdict(list)
         self._lock = threading.RLock()
         self.twice = 0.0
+        self.sent: list[_Message] = []
 
     # What boto3 offers, as far as it is used.
 
@@ -161,7 +163,10 @@ class FakeQueues:
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, MessageAttributes: Any = None) -> dict[str, Any]:  # noqa: N803
         with self._lock:
-            self._messages[QueueUrl].append(_Message(MessageBody, MessageAttributes or {}, self._clock()))
+            now = self._clock()
+            message = _Message(MessageBody, MessageAttributes or {}, now, now)
+            self.sent.append(message)
+            self._messages[QueueUrl].append(message)
         return {}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
@@ -193,6 +198,11 @@ class FakeQueues:
             self._chance.shuffle(visible)
             return [self._record(message, now) for message in visible[:limit] if self._alive(queue, message)]
 
+    def deliver_again(self, queue: str, message: _Message) -> None:
+        """A message that was sent at some time comes again, whatever has become of it: SQS delivers at least once."""
+        with self._lock:
+            self._messages[queue].append(replace(message, visible_at=self._clock(), receives=0, receipt=""))
+
     def lose(self, queue: str, order_ids: Collection[str]) -> None:
         """The messages of these orders are gone, in flight or not."""
         with self._lock:
@@ -204,7 +214,7 @@ class FakeQueues:
         with self._lock:
             letters = self._messages.pop(self._dead_letters, [])
             for letter in letters:
-                self.send_message(QueueUrl=queue, MessageBody=letter.body)
+                self.send_message(QueueUrl=queue, MessageBody=letter.body, MessageAttributes=letter.attributes)
         return len(letters)
 
     def waiting(self) -> int:
@@ -228,6 +238,7 @@ class FakeQueues:
             message_id=message.message_id,
             receipt_handle=message.receipt,
             receive_count=message.receives,
+            sent_at=message.sent_at,
             attributes={name: value["StringValue"] for name, value in message.attributes.items()},
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import times
@@ -11,12 +11,15 @@ from chalicelib.domain import fields
 from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, Unchanged
 from chalicelib.domain.order import Order, Status
 
+_MARGIN = timedelta(days=1)
+"""A message may be sent a moment after the end of its order, and clocks differ: in vain if the order outlives all."""
+
 _EXPIRING = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED})
 
 
 @dataclass(frozen=True)
 class Writes:
-    """The actions of one pair of tables. `ttl` is how long an order is kept once it has ended; 0: forever."""
+    """The actions of one pair of tables. `ttl` is how long an order is kept at least once it has ended; 0: forever."""
 
     orders_table: str
     inventory_table: str
@@ -69,9 +72,10 @@ class Writes:
             self._set_outbox(update, move.after)
         update.require("status", move.before.status.value)
         update.require("fingerprint", move.before.fingerprint)
+        update.require("paymentKey", move.before.payment_key)
 
     def _outbox_update(self, update: "_Update", change: OutboxUpdate) -> None:
-        self._set_outbox(update, change.after)
+        self._set_outbox(update, change.after, change.seen)
         _set_extra_fields(update, change.extra_fields)
         if change.seen:
             update.require("outboxDueAt", times.to_text(change.seen))
@@ -83,17 +87,18 @@ class Writes:
             if change.if_absent:
                 update.require_absence("outboxDueAt")
 
-    def _set_outbox(self, update: "_Update", after: Order) -> None:
+    def _set_outbox(self, update: "_Update", after: Order, seen: datetime | None = None) -> None:
         values = outbox_attributes(after.order_id, after.outbox)
         for name in OUTBOX_ATTRIBUTES:
             update.set(name, values.get(name))
-        update.set("expiresAt", self._expiry(after))
+        update.set("expiresAt", self._expiry(after, seen))
 
-    def _expiry(self, after: Order) -> int | None:
-        # Never on an order with work or goods under way.
+    def _expiry(self, after: Order, seen: datetime | None = None) -> int | None:
+        # Never on an order with work or goods under way. No message of it may be younger than `ttl` once it is gone:
+        # it would be created again. `recover` sent the last one before the entry that was seen was due again.
         if not self.ttl or after.outbox or after.status not in _EXPIRING:
             return None
-        return int((after.updated_at + self.ttl).timestamp())
+        return int((max(after.updated_at, seen or after.updated_at) + self.ttl + _MARGIN).timestamp())
 
 
 def _set_extra_fields(update: "_Update", values: Mapping[str, Any]) -> None:
