@@ -22,6 +22,10 @@ DEFAULT_MAX_RECEIVES = 14
 """Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
 
 
+MESSAGE_LIFE = timedelta(days=21)
+"""How old a message can be that nobody replays: 7 days in the order queue, 14 among the dead letters."""
+
+
 class BadSetting(Exception):
     """A setting is missing or invalid; the message names it."""
 
@@ -64,7 +68,7 @@ class Settings:
             idempotency_window=timedelta(seconds=read.number("IDEMPOTENCY_WINDOW_SECONDS", 3600, at_least=1)),
             require_idempotency_key=read.flag("REQUIRE_IDEMPOTENCY_KEY"),
             max_receives=read.number("MAX_RECEIVES", DEFAULT_MAX_RECEIVES, at_least=1, at_most=1000),
-            order_ttl=timedelta(days=read.number("ORDER_TTL_DAYS", 90)),
+            order_ttl=timedelta(days=read.number("ORDER_TTL_DAYS", 90, at_least=MESSAGE_LIFE.days + 1, or_zero=True)),
             fail_payment_percent=read.number("FAIL_PAYMENT_PERCENT", 0, at_most=100),
         )
 
@@ -163,11 +167,15 @@ class _Reader:
             raise BadSetting(f"the setting {name} must be {description}, not {value!r}")
         return value
 
-    def number(self, name: str, default: int, at_least: int = 0, at_most: int = 1_000_000) -> int:
+    def number(
+        self, name: str, default: int, at_least: int = 0, at_most: int = 1_000_000, or_zero: bool = False
+    ) -> int:
         value = self.environment.get(name, str(default))
-        if not re.fullmatch("[0-9]{1,7}", value) or not at_least <= int(value) <= at_most:
-            raise BadSetting(f"the setting {name} must be a whole number from {at_least} to {at_most}, not {value!r}")
-        return int(value)
+        number = int(value) if re.fullmatch("[0-9]{1,7}", value) else -1
+        if not (at_least <= number <= at_most or (or_zero and number == 0)):
+            allowed = f"{'0 or ' if or_zero else ''}a whole number from {at_least} to {at_most}"
+            raise BadSetting(f"the setting {name} must be {allowed}, not {value!r}")
+        return number
 
     def flag(self, name: str) -> bool:
         value = self.environment.get(name, "false").lower()

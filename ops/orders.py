@@ -152,6 +152,7 @@ def _fields(order: Order) -> dict[str, str]:
         "status": order.status.value,
         "total": output.money(order.total_amount, order.currency),
         "failure": order.failure_reason,
+        "payment key": order.payment_key,
         "payment": order.payment_id,
         "refund": order.refund,
         "correlation": order.correlation_id,
@@ -165,6 +166,7 @@ def _fields(order: Order) -> dict[str, str]:
 def _document(order: Order) -> dict[str, Any]:
     extra = {
         "fingerprint": order.fingerprint,
+        "paymentKey": order.payment_key,
         "correlationId": order.correlation_id,
         "reserved": order.reserved,
         "waitsFor": waits_for(order),

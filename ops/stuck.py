@@ -43,7 +43,7 @@ def waits_for(order: Order) -> str | None:
             return "the payment provider, then to be confirmed"
         case Status.CANCELLED if order.refund is Refund.PENDING:
             return "its refund, and its event to be published"
-        case Status.FAILED if order.reserved:
+        case Status.FAILED:
             return "its payment to be closed, and its event to be published"
         case _:
             return "its events to be published"

@@ -14,9 +14,9 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib import service, telemetry
-from chalicelib.settings import AppSettings, BadSetting, Settings, check
+from chalicelib.settings import MESSAGE_LIFE, AppSettings, BadSetting, Settings, check
 from tests.support.stage import settings_for
-from tests.support.template import ROOT
+from tests.support.template import ROOT, TEMPLATE
 
 REQUIRED = [field.name.upper() for field in fields(Settings) if field.type is str]
 WHOLE = {name: name.replace("_", "-") for name in REQUIRED} | {"CURRENCY": "USD"}
@@ -61,7 +61,7 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
     [
         ("IDEMPOTENCY_WINDOW_SECONDS", ["0", *NO_NUMBERS], "a whole number from 1 to 1000000"),
         ("MAX_RECEIVES", ["0", "1001", *NO_NUMBERS], "a whole number from 1 to 1000"),
-        ("ORDER_TTL_DAYS", NO_NUMBERS, "a whole number from 0 to 1000000"),
+        ("ORDER_TTL_DAYS", ["1", "21", *NO_NUMBERS], "0 or a whole number from 22 to 1000000"),
         ("FAIL_PAYMENT_PERCENT", ["101", *NO_NUMBERS], "a whole number from 0 to 100"),
         ("REQUIRE_IDEMPOTENCY_KEY", ["", "yes", "1", "0", " true", "on"], "true or false"),
         ("CURRENCY", ["usd", "US", "USDX", "U$D", "840"], "three capital letters (ISO 4217)"),
@@ -102,6 +102,16 @@ def test_aws_port_moves_the_laptops_aws_and_no_other(endpoint: str, led_to: str 
     assert AppSettings.from_environment(given | {"AWS_PORT": ""}).laptop_url is None
 
 
+def test_no_order_is_deleted_while_a_queue_may_hold_its_message() -> None:
+    kept = [
+        timedelta(seconds=resource["Properties"]["MessageRetentionPeriod"])
+        for resource in json.loads(TEMPLATE.read_text("utf-8"))["Resources"].values()
+        if resource["Type"] == "AWS::SQS::Queue"
+    ]
+    assert (len(kept), sum(kept, timedelta())) == (2, MESSAGE_LIFE)
+    assert Settings.from_environment(WHOLE | {"ORDER_TTL_DAYS": "22"}).order_ttl > MESSAGE_LIFE
+
+
 @pytest.mark.parametrize("stage", ["dev", "local", "prod"])
 def test_every_stages_configuration_is_whole(stage: str) -> None:
     assert Settings.from_environment(settings_for(stage)).orders_table == f"orderonce-{stage}-orders"
@@ -136,7 +146,7 @@ def test_chalice_local_ends_with_one_sentence_too() -> None:
     run = [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", "0"]
     environment = os.environ | {"ORDER_TTL_DAYS": "soon"}
     ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    sentence = "the setting ORDER_TTL_DAYS must be a whole number from 0 to 1000000, not 'soon'"
+    sentence = "the setting ORDER_TTL_DAYS must be 0 or a whole number from 22 to 1000000, not 'soon'"
     assert ended.stderr == f"OrderOnce cannot start: {sentence}.\n"
 
 

@@ -11,13 +11,12 @@ from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.order import Order
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.ports import BATCH_SIZE, STORED, Depth, Message
+from chalicelib.use_cases.ports import BATCH_SIZE, PAYMENT_KEY, Depth, Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _MAX_BATCH_BYTES = 200_000
-_OWN = {STORED: "yes"}
 
 
 def order_created_event(order: Order) -> str:
@@ -43,7 +42,7 @@ class SqsQueue:
     def try_enqueue(self, order: Order) -> None:
         """Have the order worked on, now or when its outbox entry is due: it is stored with one."""
         try:
-            self.send(order_created_event(order), _OWN)
+            self.send(order_created_event(order), _own(order))
         except (Unavailable, Rejected) as fault:
             telemetry.count("EnqueuesDeferred")
             telemetry.warning("message deferred", orderId=order.order_id, reason=str(fault))
@@ -54,7 +53,8 @@ class SqsQueue:
         url = self.url
         for batch in _batches(orders):
             entries: Any = [
-                {"Id": str(index), "MessageBody": body, **_attributes(_OWN)} for index, (_, body) in enumerate(batch)
+                {"Id": str(index), "MessageBody": body, **_attributes(_own(order))}
+                for index, (order, body) in enumerate(batch)
             ]
             with faults():
                 answer = self.client.send_message_batch(QueueUrl=url, Entries=entries)
@@ -125,6 +125,10 @@ def _message(message: Any) -> Message:
         int(system.get("SentTimestamp", 0)),
         {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()},
     )
+
+
+def _own(order: Order) -> dict[str, str]:
+    return {PAYMENT_KEY: order.payment_key}
 
 
 def _attributes(values: Mapping[str, str]) -> dict[str, Any]:

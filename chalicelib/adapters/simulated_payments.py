@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass
 class SimulatedPayments:
-    """The ledger has one row for each order: CHARGED, DECLINED, REFUNDED, or CLOSED, which closes what was not charged.
+    """The ledger has a row for each payment: CHARGED, DECLINED, REFUNDED, or CLOSED, which closes what was not charged.
 
     `decline_percent` of the orders are declined, by their ids, so that a retry gets the same answer.
     """
@@ -30,18 +30,19 @@ class SimulatedPayments:
     table: str
     decline_percent: int = 0
 
-    def charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
+    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
         """As the port says."""
-        return _clear(lambda: self._charge(order_id, amount, currency))
+        return _clear(lambda: self._charge(payment_key, amount, currency))
 
-    def refund(self, order_id: str) -> Refunded | NothingToRefund:
+    def refund(self, payment_key: str) -> Refunded | NothingToRefund:
         """As the port says."""
-        return _clear(lambda: self._refund(order_id))
+        return _clear(lambda: self._refund(payment_key))
 
-    def _charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
+    def _charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+        order_id = payment_key.partition(".")[0]
         declined = zlib.crc32(f"payment of {order_id}".encode()) % 100 < self.decline_percent
         entry: dict[str, Any] = {
-            "orderId": order_id,
+            "paymentKey": payment_key,
             "state": "DECLINED" if declined else "CHARGED",
             "paymentId": f"pay-{uuid.uuid4()}",
             "amount": two_decimals(amount),
@@ -51,19 +52,19 @@ class SimulatedPayments:
         if row["state"] != "CHARGED":
             return Declined("the payment is declined" if row["state"] == "DECLINED" else "the payment is closed")
         if (row["amount"], row["currency"]) != (amount, currency):
-            raise ValueError(f"the payment of {order_id} was over another amount")
+            raise PaymentUnknown(f"the payment {payment_key} was over another amount")
         return Charged(row["paymentId"])
 
-    def _refund(self, order_id: str) -> Refunded | NothingToRefund:
+    def _refund(self, payment_key: str) -> Refunded | NothingToRefund:
         # The tombstone first: whichever of charge and refund writes the row decides, and there is no gap between
         # looking and closing into which a charge could fall.
-        row = self._enter({"orderId": order_id, "state": "CLOSED"})
+        row = self._enter({"paymentKey": payment_key, "state": "CLOSED"})
         if row is None or row["state"] in ("CLOSED", "DECLINED"):
             return NothingToRefund()
         with faults():
             self.client.update_item(
                 TableName=self.table,
-                Key=to_item({"orderId": order_id}),
+                Key=to_item({"paymentKey": payment_key}),
                 UpdateExpression="SET #state = :refunded",
                 ConditionExpression="#state IN (:charged, :refunded)",
                 ExpressionAttributeNames={"#state": "state"},
@@ -78,7 +79,7 @@ class SimulatedPayments:
                 self.client.put_item(
                     TableName=self.table,
                     Item=to_item(entry),
-                    ConditionExpression="attribute_not_exists(orderId)",
+                    ConditionExpression="attribute_not_exists(paymentKey)",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
             except self.client.exceptions.ConditionalCheckFailedException as refused:

@@ -48,7 +48,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One transition, on condition that the order still has the status and the fingerprint that it is believed to have.
+    """One transition, on condition that the order still has the status, fingerprint and payment key of `before`.
 
     `stock` is signed units by product: negative ones are taken, on condition that they are there; positive ones are
     given back without a condition. `extra_fields` are further fields of the order. `outbox` None removes the entry.
@@ -163,12 +163,11 @@ def decline(order: Order, at: datetime, failure: str, reason: str) -> Move:
 def cancel(order: Order, at: datetime, reason: str | None) -> Move:
     """The order is given up: the same write gives back what the order took.
 
-    A refund and an event may be owed, so there is a new entry. An order that never got past PENDING cannot have been
-    charged; of any other only the payment provider knows.
+    A refund and an event may be owed, so there is a new entry. Whether it was charged only the payment provider knows:
+    even one that is PENDING may have been, before its table was restored.
     """
-    refund = Refund.NONE if order.status is Status.PENDING else Refund.PENDING
-    stock = order.reserved or {}
-    return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields={"refund": refund})
+    stock, refund = order.reserved or {}, {"refund": Refund.PENDING}
+    return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields=refund)
 
 
 def ship(order: Order, at: datetime, carrier: str | None, tracking_number: str | None) -> Move:

@@ -124,6 +124,7 @@ FIELDS = (
     Field("tracking_number", "trackingNumber", _SHOWN),
     Field("history", "history", _SHOWN, _HISTORY),
     Field("fingerprint", "fingerprint", In.ITEM),
+    Field("payment_key", "paymentKey", In.ITEM),
     Field("request_id", "requestId", In.ITEM),
     Field("correlation_id", "correlationId", In.ITEM | In.MESSAGE),
     Field("reserved", "reserved", In.ITEM, _UNITS),

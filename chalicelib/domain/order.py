@@ -126,7 +126,8 @@ class OutboxEntry:
 class Order:
     """An order as it is stored, or as a message says that it was when the message was sent.
 
-    `reserved` is what it took of each product; it never changes once it is set.
+    `payment_key` names its payment (`domain/payment_key.py`); `reserved` is what it took of each product. Neither ever
+    changes once it is set.
     """
 
     order_id: str
@@ -136,6 +137,7 @@ class Order:
     currency: str
     created_at: datetime
     fingerprint: str
+    payment_key: str
     status: Status
     updated_at: datetime
     history: tuple[HistoryEntry, ...]

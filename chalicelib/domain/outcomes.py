@@ -74,7 +74,7 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The money is not taken and never will be for this order; `reason` is fit for the customer."""
+    """The money is not taken; `reason` is fit for the customer. It counts for good once the payment is closed."""
 
     reason: str
 
@@ -87,12 +87,17 @@ class Refunded:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundPending:
+    """The payment is closed, and the money not yet given back: to be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
 class NothingToRefund:
     """No money was taken, and the payment is closed: none can be taken any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No clear answer, so neither yes nor no: to be asked again, with the same order id."""
+    """No clear answer, so neither yes nor no: to be asked again, with the same payment key."""
 
     reason: str

@@ -56,6 +56,7 @@ class OrderRequest:
         items: tuple[LineItem, ...],
         created_at: datetime,
         fingerprint: str,
+        payment_key: str,
         request_id: str | None = None,
         correlation_id: str | None = None,
     ) -> Order:
@@ -66,6 +67,7 @@ class OrderRequest:
             order_id=order_id,
             created_at=created_at,
             fingerprint=fingerprint,
+            payment_key=payment_key,
             request_id=request_id,
             correlation_id=correlation_id,
         )

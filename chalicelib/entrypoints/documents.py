@@ -27,6 +27,6 @@ def cancellation(order: Order) -> dict[str, Any]:
         "status": "CANCELLED",
         "cancelledAt": times.to_text(entry.at) if entry else None,
         "reason": entry.reason if entry else None,
-        "refund": Refund.PENDING if order.reserved else Refund.NONE,
+        "refund": Refund.PENDING,
     }
     return {name: value for name, value in document.items() if value is not None}

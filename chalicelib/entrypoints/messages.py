@@ -1,16 +1,18 @@
 """Messages of the order queue: what an SQS record says, as an order to work on."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.idempotency import fingerprint
+from chalicelib.domain.payment_key import names_payment_of, payment_key_of_message
 from chalicelib.domain.request import Invalid
 from chalicelib.entrypoints.validation import order_created
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
+from chalicelib.settings import MESSAGE_LIFE, Settings
 from chalicelib.use_cases.letters import order_id_in
-from chalicelib.use_cases.ports import STORED, Message
+from chalicelib.use_cases.ports import Message
 from chalicelib.use_cases.saga import Delivery, Never, ReadMessage, RefusedByOwnSchema
 
 _MAX_CLOCK_SKEW = timedelta(days=1)
@@ -18,8 +20,8 @@ _MAX_CLOCK_SKEW = timedelta(days=1)
 
 def read_records(service: Service, records: Sequence[Mapping[str, Any]]) -> list[ReadMessage]:
     """The records of an SQS event; one that is not JSON, or breaks the schema, can never be handled."""
-    settings, now = service.settings, service.clock()
-    return [_read(_message(record), settings.currency, settings.max_receives, now) for record in records]
+    now = service.clock()
+    return [_read(_message(record), service.settings, now) for record in records]
 
 
 def _message(record: Mapping[str, Any]) -> Message:
@@ -35,23 +37,40 @@ def _message(record: Mapping[str, Any]) -> Message:
     )
 
 
-def _read(message: Message, currency: str, max_receives: int, now: datetime) -> ReadMessage:
-    stored = STORED in message.attributes
+def _read(message: Message, settings: Settings, now: datetime) -> ReadMessage:
+    order_id = order_id_in(message.body)
+    carried, age = _carried_key(message, order_id), _age(message, now)
     try:
-        event = order_created(loads(message.body), currency, is_new=not stored)
+        event = order_created(loads(message.body), settings.currency, is_new=carried is None)
     except (InvalidJson, Invalid) as fault:
-        order_id = order_id_in(message.body) if stored else ""
-        return ReadMessage(message, RefusedByOwnSchema(order_id, str(fault)) if order_id else Never(str(fault)))
+        return ReadMessage(message, RefusedByOwnSchema(order_id, str(fault)) if carried else Never(str(fault)))
+    if carried is None and age > MESSAGE_LIFE:
+        # Its order may have ended and been deleted since: created again, it would be charged again.
+        return ReadMessage(message, Never(f"older than {MESSAGE_LIFE.days} days, and without a payment key"))
     # The order as it was when the message was sent: PENDING, if it was stored at all.
     order = event.request.to_order(
         order_id=event.order_id,
         items=event.request.summed_items(),
         created_at=_created_at(event.created_at, now),
         fingerprint=fingerprint(event.request),
+        payment_key=carried or payment_key_of_message(event.order_id, message.original_id),
         correlation_id=event.correlation_id,
     )
-    last = message.receive_count >= max_receives
-    return ReadMessage(message, Delivery(order, event.request, stored=stored, last=last))
+    last = message.receive_count >= settings.max_receives
+    outdated = bool(settings.order_ttl) and age > settings.order_ttl
+    return ReadMessage(message, Delivery(order, event.request, carried, last, outdated))
+
+
+def _carried_key(message: Message, order_id: str) -> str | None:
+    """The payment key of one of the service's own messages. A key that is another order's counts as none."""
+    key = message.payment_key
+    return key if key and names_payment_of(key, order_id) else None
+
+
+def _age(message: Message, now: datetime) -> timedelta:
+    """Since it was sent first; none if that is not known."""
+    sent = message.first_sent_at
+    return now - datetime.fromtimestamp(sent / 1000, UTC) if sent else timedelta()
 
 
 def _created_at(producers: datetime | None, now: datetime) -> datetime:

@@ -7,13 +7,15 @@ from chalicelib import telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.domain import changes
 from chalicelib.domain.changes import OutboxUpdate
-from chalicelib.domain.order import Refund, Status
-from chalicelib.domain.outcomes import Declined, Refunded, Unknown
+from chalicelib.domain.order import Order, Refund, Status
+from chalicelib.domain.outcomes import NothingToRefund, Refunded, RefundPending, Unknown
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import BatchCommitter, Retryable
 from chalicelib.use_cases.paying import BatchPayments
 from chalicelib.use_cases.ports import EventBus
 from chalicelib.use_cases.saga import Retry, SagaItem, all_in_time
+
+_REFUNDS = {Refunded: Refund.DONE, RefundPending: Refund.PENDING, NothingToRefund: Refund.NONE}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Completion:
         nobody would retry an order whose message is gone.
         """
         refunds: dict[str, Refund] = {}
-        owing = [item for item in items if _owes_refund(item)]
+        owing = [item for item in items if _owes_refund(item.order)]
         if all_in_time(owing, deadline):
             refunds = self._refund(owing)
         # Published whatever became of the refunds: an event must not wait for a payment provider.
@@ -50,28 +52,24 @@ class Completion:
             if isinstance(answer, Unknown):
                 item.outcome = Retry(answer.reason)
                 continue
-            refunded = isinstance(answer, Refunded)
-            refunds[item.order.order_id] = Refund.DONE if refunded else Refund.NONE
-            if refunded:
+            refunds[item.order.order_id] = _REFUNDS[type(answer)]
+            if isinstance(answer, Refunded):
                 telemetry.count("PaymentsRefunded")
                 telemetry.info("order refunded", orderId=item.order.order_id)
         return refunds
 
     def _outbox_update(self, item: SagaItem, refund: Refund | None) -> OutboxUpdate | None:
         order = item.order
-        if item.outcome is None:
+        if item.outcome is None and refund is not Refund.PENDING:
             # On condition of the entry seen: whoever set another one meanwhile has left new work.
             recorded = refund if order.status is Status.CANCELLED else None
             return changes.work_done(order, order.outbox, recorded) if order.outbox else None
         return None if order.outbox else changes.work_left(order, self.clock())
 
 
-def _owes_refund(item: SagaItem) -> bool:
-    """Given up after stock was taken: it may have been charged, by anyone, unless the provider said no just now."""
-    order = item.order
-    if order.status is Status.FAILED:
-        return order.reserved is not None and not isinstance(item.payment, Declined)
-    return order.status is Status.CANCELLED and order.refund is Refund.PENDING
+def _owes_refund(order: Order) -> bool:
+    """Given up: it may have been charged, by anyone, even if it took no stock (before its table was restored)."""
+    return order.status is Status.FAILED or (order.status is Status.CANCELLED and order.refund is Refund.PENDING)
 
 
 def _find(items: Sequence[SagaItem], order_id: str) -> SagaItem:

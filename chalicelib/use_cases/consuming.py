@@ -71,8 +71,8 @@ class Consumer:
                 continue
             order = delivery.order
             _log_received(message, delivery)
-            # The same order twice is one order with two messages; of different contents the first is tried.
-            if first.setdefault(order.order_id, delivery).order.fingerprint == order.fingerprint:
+            # The same order twice is one order with two messages; if they differ, the first is tried.
+            if _means(first.setdefault(order.order_id, delivery)) == _means(delivery):
                 waiting.setdefault(order.order_id, []).append(message.message_id)
                 orders[message.message_id] = order
             else:
@@ -91,7 +91,7 @@ class Consumer:
         except (Unavailable, Rejected) as fault:
             return Retry(str(fault))
         last = read.message.receive_count >= self.max_receives
-        return Delivery(order, OrderRequest.from_order(order), stored=True, last=last) if order else Never(reason)
+        return Delivery(order, OrderRequest.from_order(order), order.payment_key, last) if order else Never(reason)
 
     def _fulfil(self, deliveries: list[Delivery], deadline: Deadline) -> list[Outcome]:
         """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""
@@ -173,6 +173,10 @@ def _same(existing: Order, order: Order) -> bool:
         return agrees(existing.fingerprint, order)
     except UnknownVersion:
         return False
+
+
+def _means(delivery: Delivery) -> tuple[str, str | None, bool]:
+    return delivery.order.fingerprint, delivery.payment_key, delivery.outdated
 
 
 def _log_received(message: Message, delivery: Delivery) -> None:

@@ -43,7 +43,7 @@ class Fulfilment:
     def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
         """Bring each order as far as it goes now: an outcome for each, in their order. An order is named once."""
         items = [SagaItem(delivery, delivery.order) for delivery in deliveries]
-        self._create([item for item in items if not item.delivery.stored], deadline)
+        self._create([item for item in items if item.delivery.payment_key is None], deadline)
         for _ in range(_ROUNDS):
             self._reserve(in_status(items, Status.PENDING), deadline)
         self._charge(in_status(items, Status.RESERVED), deadline)
@@ -55,7 +55,7 @@ class Fulfilment:
         return [item.outcome or Done() for item in items]
 
     def _create(self, items: list[SagaItem], deadline: Deadline) -> None:
-        """Store the orders of producers; an order that exists already is as good."""
+        """Store the orders of producers, and those that are gone; an order that exists already is as good."""
         if not all_in_time(items, deadline):
             return
         try:
@@ -64,8 +64,10 @@ class Fulfilment:
             for item in items:
                 item.outcome = Retry(str(fault))
             return
-        for _, result in commit_step(self.committer, items, creates, deadline):
+        for item, result in commit_step(self.committer, items, creates, deadline):
             if isinstance(result, Applied):
+                if item.delivery.payment_key:
+                    telemetry.warning("order created again", **_ids(result.order))
                 if result.order.status is Status.FAILED:
                     _failed(result.order)
                 else:
@@ -93,7 +95,10 @@ class Fulfilment:
             match result:
                 case Applied():
                     telemetry.count("OrdersReserved")
+                case NotFound() if item.delivery.outdated:
+                    item.set_aside("its order has ended, and was deleted")
                 case NotFound():
+                    # As after the restore of an older table: created again, under the payment key of its message.
                     not_found.append(item)
                 case InsufficientStock():
                     out_of_stock.append((item, result))

@@ -36,7 +36,8 @@ class Kind(StrEnum):
 class DeadLetter:
     """A message that could not be handled, as it was received from the dead letters just now.
 
-    `sent_at` is when it came there (redriven by SQS: when it was first sent). `run` names the one who replayed it last.
+    `sent_at` is when it came there (redriven by SQS: when it was first sent). `run` names the search that replayed it
+    last; `origin` has the attributes that it keeps for good.
     """
 
     message_id: str
@@ -49,6 +50,7 @@ class DeadLetter:
     run: str
     sent_at: datetime
     first_sent_at: datetime
+    origin: Mapping[str, str]
 
     @classmethod
     def from_message(cls, message: Message) -> "DeadLetter":
@@ -64,7 +66,8 @@ class DeadLetter:
             _number(own.get("replays", ""), 0),
             own.get("replayRun", ""),
             _time(message.sent_at),
-            _time(_number(own.get("firstSentAt", ""), message.sent_at)),
+            _time(message.first_sent_at),
+            message.origin,
         )
 
     @property
@@ -75,21 +78,18 @@ class DeadLetter:
         return self.sent_at + _FIRST_REPLAY_AFTER * (1 << min(self.replays, _MAX_DOUBLINGS))
 
     def replayed_by(self, run: str) -> Mapping[str, str]:
-        """The attributes of the message when it is sent again: `carried` takes them from there to the next letter."""
-        first_sent_at = str(int(self.first_sent_at.timestamp() * 1000))
-        return {"firstSentAt": first_sent_at, "replays": str(self.replays + 1), "replayRun": run}
+        """The attributes of the message when it is sent again; a letter that it becomes has them too."""
+        return {**self.origin, "replays": str(self.replays + 1), "replayRun": run}
 
 
 def attributes(message: Message, kind: Kind, reason: str) -> dict[str, str]:
     """The attributes of a message that is kept as a dead letter: why, and where it comes from."""
     own = message.attributes
-    values = {
+    values = message.origin | {
         "kind": kind.value,
         "reason": legible(reason),
-        "originalMessageId": message.message_id,
         "receiveCount": str(message.receive_count),
         "orderId": order_id_in(message.body),
-        "firstSentAt": str(_number(own.get("firstSentAt", ""), message.sent_at) or ""),
         "replays": str(_number(own.get("replays", ""), 0) or ""),
         "replayRun": legible(own.get("replayRun", "")),
     }

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.domain.order import Order
-from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, Unknown
+from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending, Unknown
 from chalicelib.faults import PaymentUnknown
 from chalicelib.use_cases.ports import Payments
 
@@ -29,11 +29,11 @@ class BatchPayments:
     def charge(self, orders: Sequence[Order]) -> list[Charged | Declined | Unknown]:
         """An answer for each order, in their order."""
         payments = self.payments
-        return self._ask(orders, lambda order: payments.charge(order.order_id, order.total_amount, order.currency))
+        return self._ask(orders, lambda order: payments.charge(order.payment_key, order.total_amount, order.currency))
 
-    def refund(self, orders: Sequence[Order]) -> list[Refunded | NothingToRefund | Unknown]:
+    def refund(self, orders: Sequence[Order]) -> list[Refunded | RefundPending | NothingToRefund | Unknown]:
         """An answer for each order, in their order."""
-        return self._ask(orders, lambda order: self.payments.refund(order.order_id))
+        return self._ask(orders, lambda order: self.payments.refund(order.payment_key))
 
     def _ask(self, orders: Sequence[Order], call: Callable[[Order], T]) -> list[T | Unknown]:
         futures: list[Future[T]] = [self.pool.submit(call, order) for order in orders]

@@ -9,6 +9,7 @@ from chalicelib.domain import idempotency
 from chalicelib.domain.changes import create
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import StatusChanged
+from chalicelib.domain.payment_key import fresh_payment_key
 from chalicelib.domain.pricing import CatalogueRefusal
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.faults import Unavailable
@@ -71,6 +72,7 @@ class Placing:
                 items=priced.items,
                 created_at=self.clock(),
                 fingerprint=request_fingerprint,
+                payment_key=fresh_payment_key(order_id),
                 request_id=str(uuid.uuid4()),
                 correlation_id=correlation_id,
             )

@@ -10,7 +10,7 @@ from chalicelib import times
 from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import Change
 from chalicelib.domain.order import Order
-from chalicelib.domain.outcomes import Charged, Committed, Declined, NothingToRefund, Refunded, Refused
+from chalicelib.domain.outcomes import Charged, Committed, Declined, NothingToRefund, Refunded, RefundPending, Refused
 from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product
 from chalicelib.domain.request import OrderRequest
 
@@ -84,6 +84,12 @@ class Catalogue(Protocol):
         ...
 
 
+PAYMENT_KEY = "paymentKey"
+"""The attribute of this service's own messages: their order is stored, or was, with this payment key."""
+
+_FIRST_SENT_AT, _ORIGINAL_ID = "firstSentAt", "originalMessageId"
+
+
 @dataclass(frozen=True, slots=True)
 class ProductPage:
     """Products, and the product id after which the next page starts (None: this is the last)."""
@@ -111,6 +117,32 @@ class Message:
     sent_at: int
     attributes: Mapping[str, str]
 
+    @property
+    def payment_key(self) -> str | None:
+        """The payment key that it carries. Whoever sends may write there what they like."""
+        return self.attributes.get(PAYMENT_KEY)
+
+    @property
+    def first_sent_at(self) -> int:
+        """When it was sent first, however often it was replayed since: epoch milliseconds, 0 if it is not known."""
+        first = self.attributes.get(_FIRST_SENT_AT, "")
+        return int(first) if first.isascii() and first.isdigit() and len(first) <= 14 else self.sent_at
+
+    @property
+    def original_id(self) -> str:
+        """The id under which it was sent first."""
+        return self.attributes.get(_ORIGINAL_ID) or self.message_id
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The attributes that it keeps through quarantine and replay."""
+        origin = {
+            PAYMENT_KEY: self.payment_key or "",
+            _FIRST_SENT_AT: str(self.first_sent_at or ""),
+            _ORIGINAL_ID: self.original_id,
+        }
+        return {name: value for name, value in origin.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -118,13 +150,6 @@ class Depth:
 
     waiting: int
     in_flight: int
-
-
-STORED = "stored"
-"""The attribute of this service's own messages: their order is stored already.
-
-A hint only: it saves the consumer an attempt to create the order.
-"""
 
 
 class Queue(Protocol):
@@ -173,18 +198,26 @@ class EventBus(Protocol):
 
 
 class Payments(Protocol):
-    """A payment provider. Both calls are idempotent by order id, which is the provider's idempotency key.
+    """A payment provider. tests/use_cases/test_payments.py is the contract of every one.
 
-    A refund closes the payment: once it has returned, no charge for this order can take effect any more, not even one
-    that is under way; that one gets Declined. tests/use_cases/test_payments.py is the contract of every provider.
+    Both calls are idempotent by payment key (at most 101 letters, digits, `_`, `-` and `.`), *without limit of time*:
+    asked again a month later, they answer the same. Most providers forget their own idempotency keys after a day, so
+    their payments are looked up by the payment key, as a reference.
+
+    A refund closes the payment: once it has returned, no charge under this key can take effect any more, not even one
+    that is under way or that the customer confirms late; that one gets Declined. The service asks for the refund of
+    every order that fails, also after Declined: a decline counts once the payment is closed.
+
+    Whatever is not a clear answer is PaymentUnknown: no answer in time, and a conflict (the same call is under way
+    elsewhere, or the key was used for another amount).
     """
 
-    def charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
-        """Take the money of an order, once. Raises PaymentUnknown."""
+    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+        """Take the money, once. Raises PaymentUnknown."""
         ...
 
-    def refund(self, order_id: str) -> Refunded | NothingToRefund:
-        """Give back all that was taken for an order, once, and close its payment. Raises PaymentUnknown."""
+    def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
+        """Give back all that was taken, once, and close the payment. Raises PaymentUnknown."""
         ...
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib import telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import Change
 from chalicelib.domain.idempotency import UnknownVersion, agrees
@@ -40,13 +41,16 @@ Outcome = Done | Retry | Never
 class Delivery:
     """An order to work on, as a message has it.
 
-    `stored` says that it was stored before the message was sent; `last`, that the message will not come again.
+    `payment_key` is the key that the message carries: the order was stored with it before the message was sent. `last`
+    says that the message will not come again; `outdated`, that it was first sent so long ago that its order, if it is
+    gone, has ended and was deleted.
     """
 
     order: Order
     request: OrderRequest
-    stored: bool
+    payment_key: str | None
     last: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,16 @@ class SagaItem:
             return
         if same:
             self.order = order
-        else:
+        elif self.delivery.payment_key in (None, order.payment_key):
             self.outcome = Never("an order with this id and different contents exists")
+        else:
+            self.set_aside("of an earlier order with this id")
+
+    def set_aside(self, reason: str) -> None:
+        """The message is about an order that was deleted: nothing is left to do for it."""
+        self.outcome = Done()
+        telemetry.count("MessagesOutdated")
+        telemetry.warning("message outdated", orderId=self.delivery.order.order_id, reason=reason)
 
 
 def in_status(items: Iterable[SagaItem], *statuses: Status) -> list[SagaItem]:

@@ -71,7 +71,7 @@ def test_a_good_event_is_fulfilled_by_the_deployed_consumer(shop: DeployedShop) 
     [order] = shop.once_confirmed("good")
     assert [entry["status"] for entry in order["history"]] == ["PENDING", "RESERVED", "CONFIRMED"]
     assert stock_in(shop.stage)["PROD-100"] == before - 2
-    charged = books_in(shop.stage)["good"]
+    charged = books_in(shop.stage)[order["paymentKey"]]
     assert (charged["state"], charged["amount"]) == ("CHARGED", Decimal("299.98"))
     published, *_ = shop.published_of("good")
     assert published["detail-type"] == "OrderPlaced"
@@ -215,8 +215,8 @@ def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: 
     assert len({*waiting, *sent}) == len(orders)
     assert stock_in(shop.stage)["P-STREAM"] == STOCK["P-STREAM"] - len(orders)
     books = books_in(shop.stage)
-    assert {books[order["orderId"]]["paymentId"] for order in orders} == {order["paymentId"] for order in orders}
-    assert {books[order["orderId"]]["state"] for order in orders} == {"CHARGED"}
+    assert {books[order["paymentKey"]]["paymentId"] for order in orders} == {order["paymentId"] for order in orders}
+    assert {books[order["paymentKey"]]["state"] for order in orders} == {"CHARGED"}
 
     old = {line["orderId"] for line in shop.deployment.logged("order_consumer", '"order confirmed"')}
     new = {line["orderId"] for line in shop.deployment.logged("order_consumer", '"order confirmed by new code"')}

@@ -31,8 +31,8 @@ AFTER: dict[tuple[str, str], tuple[str, str | None, Mapping[str, int], dict[str,
     ("reject", "PENDING"): ("FAILED", "why", {}, {"failure_reason": "OUT_OF_STOCK", "outbox": None}),
     ("confirm", "RESERVED"): ("CONFIRMED", None, {}, {"payment_id": "pay-1", "outbox": None}),
     ("decline", "RESERVED"): ("FAILED", "why", RECORDED, {"failure_reason": "PAYMENT_DECLINED", "outbox": None}),
-    # A commit outside the consumer that leaves work: the entry is set again. Only past PENDING is a refund owed.
-    ("cancel", "PENDING"): ("CANCELLED", "why", {}, {"refund": Refund.NONE, "outbox": FRESH}),
+    # A commit outside the consumer that leaves work: the entry is set again, and a refund is to be asked for.
+    ("cancel", "PENDING"): ("CANCELLED", "why", {}, {"refund": Refund.PENDING, "outbox": FRESH}),
     ("cancel", "RESERVED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
     ("cancel", "CONFIRMED"): ("CANCELLED", "why", RECORDED, {"refund": Refund.PENDING, "outbox": FRESH}),
     ("ship", "CONFIRMED"): ("SHIPPED", None, {}, {"carrier": "UPS", "tracking_number": "1Z", "outbox": FRESH}),

@@ -43,7 +43,12 @@ NO_CONTENT: set[str] = set()
 def an_order(body: dict[str, Any]) -> Order:
     request = order_request(exact_json.loads(json.dumps(body)), "USD")
     return request.to_order(
-        order_id="o1", items=request.items, created_at=NOW, fingerprint=fingerprint(request), correlation_id="c"
+        order_id="o1",
+        items=request.items,
+        created_at=NOW,
+        fingerprint=fingerprint(request),
+        payment_key="key",
+        correlation_id="c",
     )
 
 
@@ -63,7 +68,12 @@ def test_each_property_of_the_schema_reaches_item_message_answer_and_fingerprint
     assert order_from_item(order_to_item(order)) == order
     assert (
         order_created(exact_json.loads(order_created_event(order)), "USD").request.to_order(
-            order_id="o1", items=order.items, created_at=NOW, fingerprint=order.fingerprint, correlation_id="c"
+            order_id="o1",
+            items=order.items,
+            created_at=NOW,
+            fingerprint=order.fingerprint,
+            payment_key="key",
+            correlation_id="c",
         )
         == order
     )

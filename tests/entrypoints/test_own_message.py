@@ -14,6 +14,7 @@ from chalicelib.adapters.queues import order_created_event
 from chalicelib.domain import changes
 from chalicelib.domain.idempotency import agrees, fingerprint
 from chalicelib.domain.order import Order, two_decimals
+from chalicelib.domain.payment_key import fresh_payment_key
 from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.entrypoints.documents import first_answer, order_document
@@ -57,6 +58,7 @@ def stored(request: OrderRequest, products: dict[str, Product], order_id: str) -
         items=request.summed_items(),
         created_at=NOW,
         fingerprint=fingerprint(request),
+        payment_key=fresh_payment_key(order_id),
         correlation_id="corr-1",
     )
     match price(request, products, "USD"):

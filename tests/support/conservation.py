@@ -21,7 +21,7 @@ def check_conserved(stage: Stage, stock_before: Mapping[str, int], expected: set
     if expected is not None:
         assert set(orders) == expected, "an order is lost, or is there twice"
     for order in orders.values():
-        check_order(order, books.get(order["orderId"]))
+        check_order(order, books.get(order["paymentKey"]))
     sold = [order for order in orders.values() if order["status"] in SOLD]
     check_stock(stage, stock_before, sold)
     charged = sum(row["amount"] for row in books.values() if row["state"] in ("CHARGED", "REFUNDED"))

@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib import exact_json
 from chalicelib.domain.idempotency import fingerprint
 from chalicelib.domain.order import LineItem, Order, Status, new_order
+from chalicelib.domain.payment_key import payment_key_of_message
 from tests.support.template import ROOT
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -54,6 +55,7 @@ def an_order(order_id: str = "o1", quantities: Mapping[str, int] | None = None, 
         shipping_address=None,
         created_at=NOW,
         fingerprint="",
+        payment_key=payment_key_of_message(order_id, "its message"),
     )
     return replace(order, **{"fingerprint": fingerprint(order), **fields})
 

@@ -1,11 +1,11 @@
-"""A payment provider whose calls time out when a test says so."""
+"""A payment provider whose calls time out when a test says so, and one whose declines are not the last word."""
 
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from typing import TypeVar
 
-from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded
+from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.faults import PaymentUnknown
 from chalicelib.use_cases.ports import Payments
 
@@ -51,13 +51,14 @@ class FlakyPayments:
         while self._later:
             self._later.pop()()
 
-    def charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
-        return self._call("charge", order_id, lambda: self.provider.charge(order_id, amount, currency))
+    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+        return self._call("charge", payment_key, lambda: self.provider.charge(payment_key, amount, currency))
 
-    def refund(self, order_id: str) -> Refunded | NothingToRefund:
-        return self._call("refund", order_id, lambda: self.provider.refund(order_id))
+    def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
+        return self._call("refund", payment_key, lambda: self.provider.refund(payment_key))
 
-    def _call(self, operation: str, order_id: str, call: Callable[[], T]) -> T:
+    def _call(self, operation: str, payment_key: str, call: Callable[[], T]) -> T:
+        order_id = payment_key.partition(".")[0]
         self.asked.append((operation, order_id))
         when = self.trouble(operation, order_id)
         if when is TimesOut.LATER:
@@ -76,3 +77,18 @@ class FlakyPayments:
                     self._plans[n] = (planned, when, times - 1)
                 return when
         return None
+
+
+class ConfirmsLate:
+    """A provider that declines every charge, and could still take the money: the customer confirms later."""
+
+    def __init__(self, provider: Payments) -> None:
+        self._provider = provider
+        self.confirm: Callable[[], Charged | Declined]
+
+    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+        self.confirm = lambda: self._provider.charge(payment_key, amount, currency)
+        return Declined("the customer has not confirmed")
+
+    def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
+        return self._provider.refund(payment_key)

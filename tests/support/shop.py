@@ -41,7 +41,7 @@ from tests.support.events import Clock, FakeLambdaContext, sqs_event_received
 from tests.support.orders import PRICE, an_event, sample
 from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
-from tests.support.tables import books_in, stock_in
+from tests.support.tables import books_in, forget_order, stock_in
 from tests.support.template import ROOT
 
 STOCK = 100
@@ -78,11 +78,13 @@ class Shop(Customer):
         """An OrderCreated event, as a producer would send it."""
         return an_event(order_id, {product: quantity} if isinstance(product, str) else product, **fields)
 
-    def produce(self, *bodies: object) -> None:
+    def produce(self, *bodies: object, attributes: Mapping[str, str] | None = None) -> None:
         """Put messages on the order queue. A body that is no text is sent as JSON."""
+        typed: Any = {name: {"DataType": "String", "StringValue": v} for name, v in (attributes or {}).items()}
         for body in bodies:
             text = body if isinstance(body, str) else exact_json.dumps(body)
-            self.stage.sqs.send_message(QueueUrl=self.stage.queue_url("ORDER_QUEUE"), MessageBody=text)
+            url = self.stage.queue_url("ORDER_QUEUE")
+            self.stage.sqs.send_message(QueueUrl=url, MessageBody=text, MessageAttributes=typed)
 
     # --- as Lambda ---
 
@@ -194,8 +196,10 @@ class Shop(Customer):
         return stock_in(self.stage)[product]
 
     def ledger(self) -> dict[str, str]:
-        """The state of each payment."""
-        return {order_id: row["state"] for order_id, row in books_in(self.stage).items()}
+        """The state of the payment of each order."""
+        books = books_in(self.stage)
+        keys = {order["orderId"]: order["paymentKey"] for order in self.orders()}
+        return {order_id: books[key]["state"] for order_id, key in keys.items() if key in books}
 
     def published(self) -> list[dict[str, Any]]:
         """The events that have arrived through the bus since the last time, in the order in which they did."""
@@ -260,8 +264,7 @@ class Shop(Customer):
         self.place(self.order(customerId="CUST-0"), "warm-up")
         self.lose_messages()
         for order in self.orders():
-            key: Any = {"orderId": {"S": order["orderId"]}}
-            self.stage.dynamodb.delete_item(TableName=self.stage["ORDERS_TABLE"], Key=key)
+            forget_order(self.stage, order["orderId"])
         for product in [*sample("products"), *ROWS]:
             order = self.order(product["productId"])
             self.service.placing.catalogue.price(order_request(order, "USD"))

@@ -56,5 +56,29 @@ def statuses_in(stage: Stage) -> dict[str, str]:
 
 
 def books_in(stage: Stage) -> dict[str, dict[str, Any]]:
-    """The simulated payment provider's ledger, by order id."""
-    return {row["orderId"]: row for row in stage.items("PAYMENTS_TABLE")}
+    """The simulated payment provider's ledger, by payment key."""
+    return {row["paymentKey"]: row for row in stage.items("PAYMENTS_TABLE")}
+
+
+Snapshot = dict[str, list[dict[str, Any]]]
+"""The items of the tables that are restored together, by setting."""
+
+
+def snapshot_of(stage: Stage) -> Snapshot:
+    """What a restore to this second would bring back. The payments are the provider's, and never restored."""
+    return {table: stage.items(table) for table in ("ORDERS_TABLE", "INVENTORY_TABLE", "IDEMPOTENCY_TABLE")}
+
+
+def restore(stage: Stage, snapshot: Snapshot) -> None:
+    """The tables are as they were then."""
+    keys = {"ORDERS_TABLE": "orderId", "INVENTORY_TABLE": "productId", "IDEMPOTENCY_TABLE": "id"}
+    for table, items in snapshot.items():
+        for item in stage.items(table):
+            stage.dynamodb.delete_item(TableName=stage[table], Key={keys[table]: {"S": item[keys[table]]}})
+        for item in items:
+            stage.put_item(table, item)
+
+
+def forget_order(stage: Stage, order_id: str) -> None:
+    """The order is gone, as its time to live or a restore of an older table would have it."""
+    stage.dynamodb.delete_item(TableName=stage["ORDERS_TABLE"], Key={"orderId": {"S": order_id}})

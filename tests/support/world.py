@@ -165,6 +165,7 @@ class FakeQueues:
         self._messages: dict[str, list[_Message]] = defaultdict(list)
         self._lock = threading.RLock()
         self.twice = 0.0
+        self.sent: list[_Message] = []
 
     # What boto3 offers, as far as it is used.
 
@@ -174,7 +175,9 @@ class FakeQueues:
     def send_message(self, *, QueueUrl: str, MessageBody: str, MessageAttributes: Any = None) -> dict[str, Any]:  # noqa: N803
         with self._lock:
             now = self._clock()
-            self._messages[QueueUrl].append(_Message(MessageBody, MessageAttributes or {}, now, now))
+            message = _Message(MessageBody, MessageAttributes or {}, now, now)
+            self.sent.append(message)
+            self._messages[QueueUrl].append(message)
         return {}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
@@ -221,6 +224,11 @@ class FakeQueues:
             visible = [message for message in self._messages[queue] if message.visible_at <= now]
             self._chance.shuffle(visible)
             return [self._record(message, now) for message in visible[:limit] if self._alive(queue, message)]
+
+    def deliver_again(self, queue: str, message: _Message) -> None:
+        """A message that was sent at some time comes again, whatever has become of it: SQS delivers at least once."""
+        with self._lock:
+            self._messages[queue].append(replace(message, visible_at=self._clock(), receives=0, receipt=""))
 
     def lose(self, queue: str, order_ids: Collection[str]) -> None:
         """The messages of these orders are gone, in flight or not."""

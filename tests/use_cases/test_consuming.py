@@ -13,12 +13,14 @@ import pytest
 import app as entry
 from chalicelib import exact_json
 from chalicelib.domain.order import Order
+from chalicelib.domain.payment_key import fresh_payment_key
 from chalicelib.use_cases.paying import BatchPayments
 from tests.support.aws_calls import AwsCalls, Call
 from tests.support.events import Clock, FakeLambdaContext, sqs_event, sqs_record
 from tests.support.orders import sample
 from tests.support.shop import Shop, killed, opened
 from tests.support.stage import Stage
+from tests.support.tables import forget_order
 
 ADDRESS = {"street": "221B Baker Street", "city": "Londinium", "state": "Midd", "zip": "NW16XE", "country": "GB"}
 EVENT = sample("order_created_event")
@@ -255,15 +257,16 @@ def test_the_same_event_again_is_a_duplicate_however_it_is_written(small_shop: S
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RESERVED", "CONFIRMED", "FAILED", "CANCELLED"])
-@pytest.mark.parametrize("attributes", [{}, {"stored": "yes"}], ids=["a producer's", "one that says it is stored"])
+@pytest.mark.parametrize("carries_key", [False, True], ids=["a producer's", "one that carries the order's key"])
 def test_the_same_order_id_with_other_content_is_a_dead_letter_and_moves_nothing(
-    shop: Shop, status: str, attributes: dict[str, str]
+    shop: Shop, status: str, carries_key: bool
 ) -> None:
     order_id = shop.place(key="k1").order_id
     shop.change_stored(order_id, status=status)
     before = shop.stored(order_id)
 
     other = exact_json.dumps(shop.event(order_id, shippingAddress=ADDRESS))
+    attributes = {"paymentKey": before["paymentKey"]} if carries_key else {}
     entry.order_consumer(sqs_event(sqs_record(other, attributes=attributes)), FakeLambdaContext())
 
     (letter,) = shop.dead_letters()
@@ -352,8 +355,9 @@ def test_a_producers_event_for_an_order_of_the_api_is_its_duplicate(small_shop: 
     assert (len(small_shop.orders()), small_shop.stock()) == (1, 499)
 
 
-def test_that_a_message_says_its_order_is_stored_is_a_hint_only(shop: Shop) -> None:
-    record = sqs_record(exact_json.dumps(shop.event("ORD-1")), attributes={"stored": "yes"})
+def test_that_a_message_carries_a_key_does_not_say_that_its_order_exists(shop: Shop) -> None:
+    attributes = {"paymentKey": fresh_payment_key("ORD-1")}
+    record = sqs_record(exact_json.dumps(shop.event("ORD-1")), attributes=attributes)
     entry.order_consumer(sqs_event(record), FakeLambdaContext())
     assert (shop.statuses(), shop.stock()) == ({"CONFIRMED": 1}, 499)
 
@@ -402,13 +406,13 @@ def test_an_own_message_that_the_schema_refuses_is_worked_on_from_the_stored_ite
 def test_an_own_message_that_the_schema_refuses_waits_for_the_table_and_is_kept_without_its_order(
     small_shop: Shop,
 ) -> None:
-    small_shop.place(key="k1")
+    order_id = small_shop.place(key="k1").order_id
     (message,) = small_shop.receive()
     message["Body"] = message["Body"].replace('"quantity": 1', '"quantity": 1000001')
     small_shop.calls.refuse("InternalServerError", "GetItem", times=None, status=500)
     assert not small_shop.consume([message])
     small_shop.calls.revive()
-    message["Body"] = message["Body"].replace('"orderId": "', '"orderId": "x')
+    forget_order(small_shop.stage, order_id)
     assert small_shop.consume([message])
     (letter,) = small_shop.dead_letters()
     assert "#/items/0/quantity" in letter["reason"]

@@ -31,14 +31,16 @@ class Provider:
     threads: set[int] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
-    def charge(self, order_id: str, amount: Decimal, currency: str) -> Charged | Declined:
+    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+        order_id = payment_key.partition(".")[0]
         with self.lock:
             self.charged.append((order_id, amount, currency))
             self.threads.add(get_ident())
         self.does(order_id)
         return Declined("no") if order_id == "o3" else Charged(f"pay-{order_id}")
 
-    def refund(self, order_id: str) -> Refunded | NothingToRefund:
+    def refund(self, payment_key: str) -> Refunded | NothingToRefund:
+        order_id = payment_key.partition(".")[0]
         self.does(order_id)
         return NothingToRefund() if order_id == "o3" else Refunded(f"pay-{order_id}")
 

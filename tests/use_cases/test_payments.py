@@ -7,6 +7,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from itertools import product
 from threading import Barrier
@@ -17,7 +18,7 @@ import pytest
 
 from chalicelib.adapters import clients
 from chalicelib.adapters.simulated_payments import SimulatedPayments
-from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded
+from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.faults import PaymentUnknown
 from chalicelib.service import service
 from chalicelib.use_cases.ports import Payments
@@ -27,47 +28,56 @@ from tests.support.stage import Stage
 from tests.support.tables import books_in
 
 PAID = Decimal("109.97")
-Answer = Charged | Declined | Refunded | NothingToRefund
+A_MONTH = timedelta(days=31)
+Refund = Refunded | RefundPending | NothingToRefund
+Answer = Charged | Declined | Refund
 
 
 @dataclass
 class Provider:
     """A provider under test, and what a test needs beside the port.
 
-    `money` is the net sum taken for an order, from its own books; `declining` is the id of an order that it declines.
+    `money` is the net sum taken under a payment key, from its own books; `declining` is a key that it declines. `wait`
+    lets time pass for it; `confirm_late` is all that a customer can still do about a payment that was declined.
     """
 
     payments: Payments
     money: Callable[[str], Decimal]
     declining: str
+    wait: Callable[[timedelta], object]
+    confirm_late: Callable[[str], object]
 
-    def charge(self, order_id: str = "o1") -> Charged | Declined:
-        return self.payments.charge(order_id, PAID, "USD")
+    def charge(self, key: str = "o1") -> Charged | Declined:
+        return self.payments.charge(key, PAID, "USD")
 
-    def refund(self, order_id: str = "o1") -> Refunded | NothingToRefund:
-        return self.payments.refund(order_id)
+    def refund(self, key: str = "o1") -> Refunded | NothingToRefund:
+        """Asked for again, as the service does it, as long as it is pending."""
+        while isinstance(answer := self.payments.refund(key), RefundPending):
+            assert isinstance(self.charge(key), Declined), "pending, and not closed"
+            self.wait(timedelta(hours=6))
+        return answer
 
-    def at_once(self, order_id: str, *operations: str) -> list[Answer]:
-        """What each operation on the order answers, made by a thread of its own when all are ready."""
+    def at_once(self, key: str, *operations: str) -> list[Answer]:
+        """What each operation on the payment answers, made by a thread of its own when all are ready."""
         together = Barrier(len(operations))
 
         def make(operation: str) -> Answer:
             together.wait(10)
-            return self.charge(order_id) if operation == "charge" else self.refund(order_id)
+            return self.charge(key) if operation == "charge" else self.refund(key)
 
         with ThreadPoolExecutor(len(operations)) as pool:
             return list(pool.map(make, operations))
 
 
 class Contract:
-    """What every provider must do. Each order id is its own idempotency key, for charge and refund alike."""
+    """What every provider must do. The payment key is the idempotency key, for charge and refund alike."""
 
     def test_a_charge_takes_exactly_the_amount(self, provider: Provider) -> None:
         for n, amount in enumerate(map(Decimal, ("0.01", "0.10", "109.97", "110.00", "999999999999.99"))):
             assert isinstance(provider.payments.charge(f"o{n}", amount, "USD"), Charged)
             assert provider.money(f"o{n}") == amount
 
-    def test_each_order_has_a_payment_of_its_own(self, provider: Provider) -> None:
+    def test_each_key_has_a_payment_of_its_own(self, provider: Provider) -> None:
         assert provider.charge("o1") != provider.charge("o2")
         assert isinstance(provider.refund("o1"), Refunded)
         assert (provider.money("o1"), provider.money("o2")) == (Decimal(0), PAID)
@@ -92,6 +102,33 @@ class Contract:
                 payment = answer
             assert provider.money("o1") == (0 if closed else PAID)
 
+    def test_a_month_later_the_same_answers_are_given_and_no_money_moves_again(self, provider: Provider) -> None:
+        charged, declined = provider.charge(), provider.charge(provider.declining)
+        for _ in range(2):
+            provider.wait(A_MONTH)
+            assert (provider.charge(), provider.money("o1")) == (charged, PAID)
+            assert isinstance(provider.charge(provider.declining), type(declined))
+        refunded = provider.refund()
+        closed = provider.refund("closed")
+        for _ in range(2):
+            provider.wait(A_MONTH)
+            assert (provider.refund(), provider.refund("closed")) == (refunded, closed)
+            assert isinstance(provider.charge("closed"), Declined)
+            assert isinstance(provider.charge(), Declined)
+            assert provider.money("o1") == provider.money("closed") == 0
+
+    @pytest.mark.parametrize("confirmed", [False, True], ids=["only after", "before and after"])
+    def test_a_decline_is_for_good_once_the_payment_is_closed(self, provider: Provider, confirmed: bool) -> None:
+        """Whatever the customer did between the two, nothing is left charged; and nothing can be charged after."""
+        provider.charge(provider.declining)
+        if confirmed:
+            provider.confirm_late(provider.declining)
+        provider.refund(provider.declining)
+        assert provider.money(provider.declining) == 0
+        provider.confirm_late(provider.declining)
+        assert isinstance(provider.charge(provider.declining), Declined)
+        assert provider.money(provider.declining) == 0
+
     def test_a_decline_stays_a_decline(self, provider: Provider) -> None:
         first = provider.charge(provider.declining)
         assert isinstance(first, Declined)
@@ -102,13 +139,14 @@ class Contract:
         assert provider.money(provider.declining) == 0
 
     @pytest.mark.parametrize(("amount", "currency"), [("109.98", "USD"), ("10.99", "USD"), ("109.97", "EUR")])
-    def test_another_amount_under_the_same_order_id_is_a_fault(
+    def test_another_amount_under_the_same_key_is_a_conflict_and_unknown(
         self, provider: Provider, amount: str, currency: str
     ) -> None:
         provider.charge("o1")
-        with pytest.raises(ValueError, match="o1"):
+        with pytest.raises(PaymentUnknown):
             provider.payments.charge("o1", Decimal(amount), currency)
         assert provider.money("o1") == PAID
+        assert isinstance(provider.charge(), Charged)
 
     def test_charges_at_once_are_one_charge(self, provider: Provider) -> None:
         assert len(set(provider.at_once("o1", *["charge"] * 8))) == 1
@@ -116,13 +154,13 @@ class Contract:
 
     def test_charges_and_refunds_at_once_leave_nothing_charged(self, provider: Provider) -> None:
         """One payment at most, and the refunds name the one that the charges were answered with."""
-        for order_id in (f"race-{n}" for n in range(25)):
-            *charges, refund, again = provider.at_once(order_id, "charge", "charge", "refund", "refund")
+        for key in (f"race-{n}" for n in range(25)):
+            *charges, refund, again = provider.at_once(key, "charge", "charge", "refund", "refund")
             taken = {answer.payment_id for answer in charges if isinstance(answer, Charged)}
             assert refund == again
             assert taken <= ({refund.payment_id} if isinstance(refund, Refunded) else set())
-            assert isinstance(provider.charge(order_id), Declined)
-            assert provider.money(order_id) == 0
+            assert isinstance(provider.charge(key), Declined)
+            assert provider.money(key) == 0
 
 
 class TestSimulatedPayments(Contract):
@@ -130,13 +168,26 @@ class TestSimulatedPayments(Contract):
 
     @pytest.fixture
     def provider(self, each_aws: Stage, aws_calls: AwsCalls) -> Provider:
-        def money(order_id: str) -> Decimal:
-            row = books_in(each_aws).get(order_id, {})
+        def money(key: str) -> Decimal:
+            row = books_in(each_aws).get(key, {})
             return Decimal(row["amount"]) if row.get("state") == "CHARGED" else Decimal(0)
 
         aws_calls.watch(clients.dynamodb())
-        # At 1 %, the order ids of the contract are charged; this one is declined.
-        return Provider(SimulatedPayments(clients.dynamodb(), each_aws["PAYMENTS_TABLE"], 1), money, "declined-68")
+        # At 1 %, the keys of the contract are charged; this one is declined.
+        payments = SimulatedPayments(clients.dynamodb(), each_aws["PAYMENTS_TABLE"], 1)
+        # Its customers confirm nothing, but may be charged by another process, which declines nobody.
+        willing = SimulatedPayments(clients.dynamodb(), each_aws["PAYMENTS_TABLE"])
+
+        def confirm_late(key: str) -> None:
+            willing.charge(key, PAID, "USD")
+
+        def wait(_: timedelta) -> None:
+            """Nothing to do: its books have no clock, and no time to live."""
+            table = each_aws["PAYMENTS_TABLE"]
+            ttl = each_aws.dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+            assert ttl["TimeToLiveStatus"] == "DISABLED"
+
+        return Provider(payments, money, "declined-68", wait, confirm_late)
 
     def test_its_books_have_the_amount_and_the_state_of_each_payment(self, provider: Provider, each_aws: Stage) -> None:
         charged = provider.charge("kept")
@@ -148,7 +199,7 @@ class TestSimulatedPayments(Contract):
         assert isinstance(charged, Charged)
         books = books_in(each_aws)
         assert books["kept"] == {
-            "orderId": "kept",
+            "paymentKey": "kept",
             "state": "CHARGED",
             "paymentId": charged.payment_id,
             "amount": PAID,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import times
@@ -12,12 +12,15 @@ from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, Unchan
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.shipments import ShipmentDetails
 
+_MARGIN = timedelta(days=1)
+"""A message may be sent a moment after the end of its order, and clocks differ: in vain if the order outlives all."""
+
 _EXPIRING = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED})
 
 
 @dataclass(frozen=True)
 class Writes:
-    """The actions of one pair of tables. `ttl` is how long an order is kept once it has ended; 0: forever."""
+    """The actions of one pair of tables. `ttl` is how long an order is kept at least once it has ended; 0: forever."""
 
     orders_table: str
     inventory_table: str
@@ -76,7 +79,7 @@ class Writes:
         if change.if_absent:
             self._ensure_outbox(update, change.after)
         else:
-            self._set_outbox(update, change.after)
+            self._set_outbox(update, change.after, change.seen)
         _set_extra_fields(update, change.extra_fields)
         if change.seen:
             update.require("outboxDueAt", times.to_text(change.seen))
@@ -86,11 +89,11 @@ class Writes:
         else:
             update.require_existence()
 
-    def _set_outbox(self, update: "_Update", after: Order) -> None:
+    def _set_outbox(self, update: "_Update", after: Order, seen: datetime | None = None) -> None:
         values = outbox_attributes(after.order_id, after.outbox)
         for name in OUTBOX_ATTRIBUTES:
             update.set(name, values.get(name))
-        update.set("expiresAt", self._expiry(after))
+        update.set("expiresAt", self._expiry(after, seen))
 
     def _ensure_outbox(self, update: "_Update", after: Order) -> None:
         """An entry that the order has stays; only the fault is written over."""
@@ -98,11 +101,12 @@ class Writes:
             update.set(name, value, if_absent=name != "outboxFault")
         update.set("expiresAt", None)
 
-    def _expiry(self, after: Order) -> int | None:
-        # Never on an order with work or goods under way.
+    def _expiry(self, after: Order, seen: datetime | None = None) -> int | None:
+        # Never on an order with work or goods under way. No message of it may be younger than `ttl` once it is gone:
+        # it would be created again. `recover` sent the last one before the entry that was seen was due again.
         if not self.ttl or after.outbox or after.status not in _EXPIRING:
             return None
-        return int((after.updated_at + self.ttl).timestamp())
+        return int((max(after.updated_at, seen or after.updated_at) + self.ttl + _MARGIN).timestamp())
 
 
 def _shipment_details(update: "_Update", change: ShipmentDetails) -> None:
@@ -115,6 +119,7 @@ def _shipment_details(update: "_Update", change: ShipmentDetails) -> None:
 def _require_unmoved(update: "_Update", order: Order) -> None:
     update.require("status", order.status.value)
     update.require("fingerprint", order.fingerprint)
+    update.require("paymentKey", order.payment_key)
 
 
 def _set_extra_fields(update: "_Update", values: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ statuses = st.sampled_from(Status)
 OPTIONAL = ("request_id", "correlation_id", "failure_reason", "payment_id", "carrier", "tracking_number")
 orders = st.builds(
     Order,
-    **dict.fromkeys(("order_id", "customer_id", "currency", "fingerprint"), texts),
+    **dict.fromkeys(("order_id", "customer_id", "currency", "fingerprint", "payment_key"), texts),
     **dict.fromkeys(("created_at", "updated_at"), instants),
     **dict.fromkeys(OPTIONAL, maybe),
     items=st.lists(st.builds(LineItem, texts, units, st.none() | amounts, maybe), max_size=3).map(tuple),
@@ -105,7 +105,7 @@ def test_fields_have_the_apis_names_amounts_are_numbers_and_times_are_text_that_
     assert set(item) == {
         *("orderId", "customerId", "items", "totalAmount", "currency", "shippingAddress", "createdAt", "updatedAt"),
         *("status", "fingerprint", "history", "requestId", "correlationId", "failureReason", "reserved"),
-        *("paymentId", "refund", "carrier", "trackingNumber"),
+        *("paymentKey", "paymentId", "refund", "carrier", "trackingNumber"),
         *OUTBOX_ATTRIBUTES,
     }
     assert set(from_item(item)["items"][0]) == {"productId", "productName", "quantity", "unitPrice"}
