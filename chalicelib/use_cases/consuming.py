@@ -175,8 +175,8 @@ def _same(existing: Order, order: Order) -> bool:
         return False
 
 
-def _means(delivery: Delivery) -> tuple[str, str | None, bool]:
-    return delivery.order.fingerprint, delivery.payment_key, delivery.outdated
+def _means(delivery: Delivery) -> tuple[str, bool]:
+    return delivery.order.fingerprint, delivery.outdated
 
 
 def _log_received(message: Message, delivery: Delivery) -> None:

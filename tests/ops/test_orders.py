@@ -129,7 +129,7 @@ def age(shop: Shop, order_id: str, retries: int = 3, **fields: Any) -> None:
         ({"status": "CANCELLED", "refund": "PENDING"}, "its refund, and its event to be published"),
         ({"status": "CANCELLED", "refund": "NONE"}, "its events to be published"),
         ({"status": "FAILED"}, "its payment to be closed, and its event to be published"),
-        ({"status": "FAILED", "reserved": None}, "its events to be published"),
+        ({"status": "FAILED", "reserved": None}, "its payment to be closed, and its event to be published"),
     ],
 )
 def test_an_order_that_is_stuck_says_what_it_waits_for(
