@@ -18,11 +18,16 @@ from chalicelib.domain.payment_key import fresh_payment_key
 from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.entrypoints.documents import first_answer, order_document
+from chalicelib.entrypoints.messages import read_records
 from chalicelib.entrypoints.schema import validator
 from chalicelib.entrypoints.validation import order_created, order_request
+from chalicelib.use_cases.ports import PAYMENT_KEY
+from chalicelib.use_cases.saga import Delivery, Never
+from tests.support.events import sqs_record
 from tests.support.orders import NOW
+from tests.support.shop import Shop
 
-VISIBLE = st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], exclude_characters="/%\x7f\xa0")
+VISIBLE = st.characters(exclude_categories=["Cc", "Cf", "Co", "Cs", "Zs", "Zl", "Zp"], exclude_characters="/%\x7f\xa0")
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=256)
 PRICES = st.integers(0, 10**14 - 1).map(lambda cents: two_decimals(Decimal(cents) / 100))
 CATALOGUE = st.dictionaries(
@@ -106,6 +111,20 @@ def test_whatever_an_event_accepts_its_own_message_item_and_answer_are_accepted(
     if is_known:
         reserved = changes.reserve(order, NOW + timedelta(seconds=1)).after
         check_comes_back(changes.confirm(reserved, NOW + timedelta(seconds=2), "pay-1").after)
+
+
+@pytest.mark.parametrize("customer", ["a\u200bb", "e\u0301", ".."], ids=ascii)
+def test_only_a_message_about_a_stored_order_may_have_an_id_that_no_new_order_may_have(
+    small_shop: Shop, customer: str
+) -> None:
+    event = small_shop.event("o1", customerId=customer)
+    carried = {PAYMENT_KEY: fresh_payment_key("o1")}
+    records = [sqs_record(exact_json.dumps(event), attributes=own) for own in (carried, {})]
+    own, foreign = (each.content for each in read_records(small_shop.service, records))
+    assert isinstance(own, Delivery)
+    assert own.order.customer_id == customer
+    assert isinstance(foreign, Never)
+    assert foreign.reason.startswith("#/customerId: must be")
 
 
 @pytest.mark.parametrize("read", [order_request, order_created])

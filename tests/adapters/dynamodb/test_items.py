@@ -99,7 +99,7 @@ def test_an_order_is_read_back_as_it_was_written(order: Order) -> None:
 
 def test_fields_have_the_apis_names_amounts_are_numbers_and_times_are_text_that_sorts() -> None:
     optional: dict[str, Any] = dict.fromkeys(OPTIONAL, "x")
-    address, entry = Address("s", "c", "US", state="OR"), OutboxEntry(NOW + timedelta(seconds=60), 3)
+    address, entry = Address("s", "c", "US", state="OR"), OutboxEntry(NOW + timedelta(seconds=60), 3, "why")
     order = standing(Status.RESERVED, shipping_address=address, refund=Refund.DONE, outbox=entry, **optional)
     item = order_to_item(order)
     assert set(item) == {
