@@ -17,7 +17,9 @@ endif
 
 .PHONY: help
 help:
-	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set'
+	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set;'
+	@echo '             DATA=dir keeps its data in a folder'
+	@echo 'make seed    place N=1000 orders on the running OrderOnce'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
@@ -35,6 +37,10 @@ help:
 .PHONY: run
 run: $(STAMP)
 	@exec $(VENV)/bin/python -m local
+
+.PHONY: seed
+seed: $(STAMP)
+	@exec $(VENV)/bin/python -m local.seeding
 
 # worksteal: each worker begins with a run of tests of its own, so that what they share is made once there.
 .PHONY: test

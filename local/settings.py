@@ -25,6 +25,11 @@ class Settings:
     aws_port: int
     data: Path | None = None
 
+    @property
+    def reachable_host(self) -> str:
+        """Where a client on this machine finds the host."""
+        return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """From HOST, PORT, AWS_PORT and DATA. Raises StartError naming the bad one."""

@@ -1,4 +1,4 @@
-"""`catalogue`: load products, and add to their stock."""
+"""`catalogue`: list and load products, and add to their stock."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from chalicelib.service import Service
 from ops import output
 from ops.audit import audited
 from ops.interrupts import finishing
-from ops.products import BadCatalogue, put, read_products
+from ops.products import BadCatalogue, all_products, put, read_products
 from ops.products import restock as add_stock
 from ops.stages import on_stage
 
@@ -37,6 +37,31 @@ class Units(click.ParamType[int]):
 @click.group()
 def catalogue() -> None:
     """Products and their stock."""
+
+
+@catalogue.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_stage
+def list_products(service: Service, as_json: bool) -> None:
+    """The products with their stock, by id."""
+    products = all_products(clients.dynamodb(), service.settings.inventory_table)
+    if as_json:
+        output.as_json(products)
+        return
+    currency = service.settings.currency
+    rows = [
+        [
+            product["productId"],
+            str(product.get("name", "")),
+            output.money(product["price"], currency),
+            str(product.get("stock", 0)),
+            str(product.get("category", "")),
+        ]
+        for product in products
+    ]
+    if rows:
+        output.table(("product", "name", "price", "stock", "category"), rows)
+    output.say(f"{output.counted(len(rows), 'product')}.")
 
 
 @catalogue.command()

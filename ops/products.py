@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws_faults import faults
-from chalicelib.adapters.dynamodb.items import to_item
+from chalicelib.adapters.dynamodb.items import from_item, to_item
 from chalicelib.domain.order import two_decimals
 from chalicelib.entrypoints.schema import validator
 from chalicelib.entrypoints.validation import pointer
@@ -69,6 +69,17 @@ def read_products(text: str | bytes) -> list[Product]:
     ]
 
 
+def all_products(client: "DynamoDBClient", table: str) -> list[dict[str, Any]]:
+    """The catalogue's rows that have a price, by id; amounts are Decimals. Raises Unavailable, Rejected.
+
+    A row without one is not a product: it has what cancelled orders of a removed product gave back.
+    """
+    with faults():
+        pages = client.get_paginator("scan").paginate(TableName=table)
+        rows = [from_item(item) for page in pages for item in page["Items"]]
+    return sorted((row for row in rows if "price" in row), key=lambda row: str(row["productId"]))
+
+
 def put(client: "DynamoDBClient", table: str, product: Product) -> bool:
     """Put a product in the catalogue; whether it is new to it. Raises Unavailable, Rejected.
 
@@ -105,7 +116,7 @@ def restock(client: "DynamoDBClient", table: str, product_id: str, units: int) -
             "TableName": table,
             "Key": {"productId": {"S": product_id}},
             "UpdateExpression": "ADD stock :units",
-            # A row without a price is not a product: it has what cancelled orders of a removed product gave back.
+            # A row without a price is not a product.
             "ConditionExpression": "attribute_exists(price)",
             "ExpressionAttributeValues": to_item({":units": units}),
         }

@@ -118,6 +118,7 @@ def test_the_answer_to_head_has_no_body(port: int) -> None:
 def test_a_request_that_never_ends_is_timed_out_and_others_go_on(
     port: int, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
+    assert 0 < ProblemHandler.timeout <= 60
     monkeypatch.setattr(ProblemHandler, "timeout", 1.0)
     with socket.create_connection((LOOPBACK, port), timeout=10) as client:
         client.sendall(begun)

@@ -1,4 +1,4 @@
-"""`catalogue load` and `restock`."""
+"""`catalogue list`, `load` and `restock`."""
 
 import os
 import signal
@@ -26,6 +26,21 @@ def a_file(folder: Path, *rows: Any) -> str:
 def row(shop: Shop, product: str) -> dict[str, Any]:
     (item,) = (item for item in shop.stage.items("INVENTORY_TABLE") if item["productId"] == product)
     return item
+
+
+# --- list ---
+
+
+def test_the_products_are_listed_by_id_with_their_stock(operator: Operator, shop: Shop, tmp_path: Path) -> None:
+    operator.does("catalogue", "load", a_file(tmp_path, LAMP))
+    shop.set_product("A-REMOVED-ONE", stock=3)  # what cancelled orders gave back
+    heading, *rows, total = operator.does("catalogue", "list").splitlines()
+    assert heading.split() == ["product", "name", "price", "stock", "category"]
+    assert rows[0].split() == ["LAMP", "Lamp", "12.50", "USD", "7"]
+    assert [line.split()[0] for line in rows] == sorted(line.split()[0] for line in rows)
+    assert "A-REMOVED-ONE" not in "".join(rows)
+    assert total == f"{len(rows)} products."
+    assert operator.json("catalogue", "list")[0] == LAMP
 
 
 # --- load ---

@@ -118,7 +118,8 @@ def test_dead_letters_are_listed_shown_replayed_exported_and_purged(sqs: "SQSCli
     assert not dead(sqs)
 
 
-def test_the_catalogue_is_loaded_and_restocked(ops: Ops) -> None:
+def test_the_catalogue_is_listed_loaded_and_restocked(ops: Ops) -> None:
+    assert "Wireless Mouse" in does(ops, "catalogue", "list")
     answer = does(ops, "catalogue", "load", "local/catalogue.json")
     assert answer == "11 products loaded: 0 new, 11 known (their stock is unchanged).\n"
     assert does(ops, "catalogue", "restock", "PROD-002", "+5") == "5 units added to the stock of PROD-002.\n"
