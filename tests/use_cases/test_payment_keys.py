@@ -109,7 +109,7 @@ def test_a_message_of_a_producer_pays_once_though_its_order_was_lost_and_it_is_r
     entry.order_consumer(sqs_event(record), FakeLambdaContext())
     forget_order(shop.stage, "ORD-1")
     shop.calls.refuse("InternalServerError", "PutItem", status=500, times=None)
-    record["attributes"]["ApproximateReceiveCount"] = "6"
+    record["attributes"]["ApproximateReceiveCount"] = "14"
     entry.order_consumer(sqs_event(record), FakeLambdaContext())
     shop.calls.heal()
     assert shop.replay() == 1
@@ -147,7 +147,7 @@ def test_what_a_message_carries_survives_every_quarantine_and_replay(today: Shop
     first: datetime | None = None
     for _ in range(3):
         (message,) = today.receive()
-        message["Attributes"]["ApproximateReceiveCount"] = "6"
+        message["Attributes"]["ApproximateReceiveCount"] = "14"
         today.calls.refuse("InternalServerError", status=500, times=None, when=lambda call: call.service == "dynamodb")
         assert today.consume([message])
         today.calls.heal()

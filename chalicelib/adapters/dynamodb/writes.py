@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib import times
 from chalicelib.adapters.dynamodb.items import OUTBOX_ATTRIBUTES, order_to_item, outbox_attributes, to_item
+from chalicelib.adapters.dynamodb.update import Update
 from chalicelib.domain import fields
 from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, Unchanged
 from chalicelib.domain.order import Order, Status
@@ -30,7 +31,7 @@ class Writes:
         """The change as one action of a transaction: `{"Put": …}` or `{"Update": …}`."""
         if isinstance(change, Create):
             return {"Put": self._put(change.order)}
-        update = _Update()
+        update = Update()
         if isinstance(change, Move):
             self._move(update, change)
         elif isinstance(change, ShipmentDetails):
@@ -64,7 +65,7 @@ class Writes:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def _move(self, update: "_Update", move: Move) -> None:
+    def _move(self, update: Update, move: Move) -> None:
         update.set("status", move.to.value)
         update.set("updatedAt", times.to_text(move.at))
         update.append("history", fields.write_entry(move.entry))
@@ -75,7 +76,7 @@ class Writes:
             self._set_outbox(update, move.after)
         _require_unmoved(update, move.before)
 
-    def _outbox_update(self, update: "_Update", change: OutboxUpdate) -> None:
+    def _outbox_update(self, update: Update, change: OutboxUpdate) -> None:
         if change.if_absent:
             self._ensure_outbox(update, change.after)
         else:
@@ -89,13 +90,13 @@ class Writes:
         else:
             update.require_existence()
 
-    def _set_outbox(self, update: "_Update", after: Order, seen: datetime | None = None) -> None:
+    def _set_outbox(self, update: Update, after: Order, seen: datetime | None = None) -> None:
         values = outbox_attributes(after.order_id, after.outbox)
         for name in OUTBOX_ATTRIBUTES:
             update.set(name, values.get(name))
         update.set("expiresAt", self._expiry(after, seen))
 
-    def _ensure_outbox(self, update: "_Update", after: Order) -> None:
+    def _ensure_outbox(self, update: Update, after: Order) -> None:
         """An entry that the order has stays; only the fault is written over."""
         for name, value in outbox_attributes(after.order_id, after.outbox).items():
             update.set(name, value, if_absent=name != "outboxFault")
@@ -109,77 +110,20 @@ class Writes:
         return int((max(after.updated_at, seen or after.updated_at) + self.ttl + _MARGIN).timestamp())
 
 
-def _shipment_details(update: "_Update", change: ShipmentDetails) -> None:
+def _shipment_details(update: Update, change: ShipmentDetails) -> None:
     _set_extra_fields(update, change.details)
     _require_unmoved(update, change.order)
     for attribute in change.details:
         update.require_absence(fields.name_of(attribute))
 
 
-def _require_unmoved(update: "_Update", order: Order) -> None:
+def _require_unmoved(update: Update, order: Order) -> None:
     update.require("status", order.status.value)
     update.require("fingerprint", order.fingerprint)
     update.require("paymentKey", order.payment_key)
 
 
-def _set_extra_fields(update: "_Update", values: Mapping[str, Any]) -> None:
+def _set_extra_fields(update: Update, values: Mapping[str, Any]) -> None:
     written = fields.write_values(values)
     for name in map(fields.name_of, values):
         update.set(name, written.get(name))
-
-
-class _Update:
-    """An UpdateExpression and its condition, built attribute by attribute."""
-
-    def __init__(self) -> None:
-        self._sets: list[str] = []
-        self._removes: list[str] = []
-        self._conditions: list[str] = []
-        self._names: dict[str, str] = {}
-        self._values: dict[str, Any] = {}
-
-    def set(self, name: str, value: Any, if_absent: bool = False) -> None:
-        """The attribute becomes `value`, with `if_absent` only if it is not there; None removes it."""
-        if value is None:
-            self._removes.append(self._name(name))
-            return
-        new = self._value(name, value)
-        self._sets.append(
-            f"{self._name(name)} = " + (f"if_not_exists({self._name(name)}, {new})" if if_absent else new)
-        )
-
-    def append(self, name: str, entry: Any) -> None:
-        """The list gets one more entry."""
-        self._sets.append(f"{self._name(name)} = list_append({self._name(name)}, {self._value(name, [entry])})")
-
-    def require(self, name: str, value: Any) -> None:
-        """The update happens only if the attribute has this value."""
-        self._conditions.append(f"{self._name(name)} = {self._value(f'old_{name}', value)}")
-
-    def require_existence(self) -> None:
-        """The update happens only if there is such an order: an update would create it."""
-        self._conditions.append(f"attribute_exists({self._name('orderId')})")
-
-    def require_absence(self, name: str) -> None:
-        """The update happens only if the attribute is not there."""
-        self._conditions.append(f"attribute_not_exists({self._name(name)})")
-
-    def parameters(self) -> dict[str, Any]:
-        """What UpdateItem and a transaction's Update take."""
-        parts = ["SET " + ", ".join(self._sets)] if self._sets else []
-        parts += ["REMOVE " + ", ".join(self._removes)] if self._removes else []
-        parameters: dict[str, Any] = {
-            "UpdateExpression": " ".join(parts),
-            "ConditionExpression": " AND ".join(self._conditions),
-            "ExpressionAttributeNames": self._names,
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        return parameters | ({"ExpressionAttributeValues": to_item(self._values)} if self._values else {})
-
-    def _name(self, name: str) -> str:
-        self._names[f"#{name}"] = name
-        return f"#{name}"
-
-    def _value(self, name: str, value: Any) -> str:
-        self._values[f":{name}"] = value
-        return f":{name}"
