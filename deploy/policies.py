@@ -32,7 +32,7 @@ GRANTS = {
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
     ),
     "order_consumer": (
-        Grant("OrdersTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
+        Grant("OrdersTable", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
         Grant("InventoryTable", ("dynamodb:BatchGetItem", "dynamodb:UpdateItem")),
         Grant("PaymentsTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
         Grant(

@@ -10,6 +10,7 @@ from boto3.dynamodb.types import TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.settings import BadSetting
 from chalicelib.settings import Settings as ServiceSettings
 from local.faults import StartError
 from local.settings import ROOT, STAGE, read_json
@@ -23,7 +24,7 @@ _BATCH_SIZE = 25  # the maximum of BatchWriteItem
 def create_resources(template: Path = TEMPLATE) -> dict[str, str]:
     """Create all that the template describes, wait for it, and return the template's outputs.
 
-    Raises StartError with the reason if the template is broken.
+    Raises StartError with the reason if the template is broken, or a setting.
     """
     body = json.dumps(read_json(template))
     # No retries: a broken template stays broken.
@@ -44,7 +45,10 @@ def create_resources(template: Path = TEMPLATE) -> dict[str, str]:
 
 def _parameters() -> dict[str, str]:
     """The receives are those that the consumer counts."""
-    receives = ServiceSettings.from_environment(complete=False).max_receives
+    try:
+        receives = ServiceSettings.from_environment(complete=False).max_receives
+    except BadSetting as fault:
+        raise StartError(f"{fault}.") from fault
     return {"Stage": STAGE, "MaxReceives": str(receives)}
 
 

@@ -15,22 +15,12 @@ from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message
 from deploy import policies
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
-from tests.deploy.usage import Permission, permissions
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
+from tests.support.permissions import SETTINGS, Permission, granted, permissions
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
 
-SETTINGS = {
-    "OrdersTable": "ORDERS_TABLE",
-    "InventoryTable": "INVENTORY_TABLE",
-    "IdempotencyTable": "IDEMPOTENCY_TABLE",
-    "PaymentsTable": "PAYMENTS_TABLE",
-    "OrderQueue": "ORDER_QUEUE",
-    "OrderDeadLetters": "ORDER_DEAD_LETTERS",
-    "EventBus": "EVENT_BUS",
-    "AlertsTopic": "ALERTS_TOPIC",
-}
 
 SCHEDULED = {"version": "0", "account": "123456789012", "region": "us-east-1", "detail": {}, "resources": []} | {
     "detail-type": "Scheduled Event",
@@ -76,6 +66,9 @@ def drive_consumer(shop: Shop) -> None:
     shop.produce(shop.event("p3"))
     shop.calls.refuse("InternalServerError", "PutEvents", status=500)
     shop.run_queue()
+    shop.place(key="k4")
+    (refused,) = shop.receive()
+    shop.consume([refused | {"Body": refused["Body"].replace('"quantity": 1', '"quantity": 0')}])
 
 
 def drive_recover(shop: Shop) -> None:
@@ -149,15 +142,12 @@ def test_each_function_may_do_what_it_does_and_nothing_else(
     with opened(aws, aws_calls, clock) as shop:
         usage = Usage(shop, monkeypatch)
         DRIVERS[function](shop)
-    granted = {
-        (SETTINGS[logical_id] + (f"/{rest}" if rest else ""), action)
-        for grant in policies.GRANTS[function]
-        for logical_id, _, rest in [grant.resource.partition("/")]
-        for action in grant.actions
-    }
     lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
     used = usage.of[function] | lambdas_own
-    assert {"missing": used - granted, "never used": granted - used} == {"missing": set(), "never used": set()}
+    assert {"missing": used - granted(function), "never used": granted(function) - used} == {
+        "missing": set(),
+        "never used": set(),
+    }
 
 
 def test_the_files_are_what_the_table_says() -> None:

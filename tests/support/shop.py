@@ -36,10 +36,11 @@ from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
 from tests.support import bus
 from tests.support.aws_calls import AwsCalls, Call, Killed
-from tests.support.customer import Customer
+from tests.support.customer import Customer, Reply
 from tests.support.events import Clock, FakeLambdaContext, sqs_event_received
 from tests.support.orders import PRICE, an_event, sample
 from tests.support.payments import FlakyPayments
+from tests.support.permissions import granted, permissions
 from tests.support.stage import Stage
 from tests.support.tables import books_in, forget_order, stock_in
 from tests.support.template import ROOT
@@ -68,6 +69,7 @@ class Shop(Customer):
     metrics: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     in_flight: dict[str, Any] = field(default_factory=dict)
+    calls_under: list[list[Call]] = field(default_factory=list)
     client: Client = field(default_factory=lambda: Client(entry.app, project_dir=str(ROOT / "tests")))
 
     # --- as a producer ---
@@ -96,7 +98,8 @@ class Shop(Customer):
         `reporting`: the mapping reports batch item failures.
         """
         try:
-            result = entry.order_consumer(sqs_event_received(messages), context or FakeLambdaContext())
+            with self.role("order_consumer"):
+                result = entry.order_consumer(sqs_event_received(messages), context or FakeLambdaContext())
         except Exception as raised:  # noqa: BLE001 - Lambda takes any for the failure of the batch
             self.lines.append(repr(raised))
             return False
@@ -105,6 +108,27 @@ class Shop(Customer):
             if message["MessageId"] not in failed:
                 self.stage.delete("ORDER_QUEUE", message)
         return True
+
+    @contextmanager
+    def role(self, function: str) -> Iterator[None]:
+        """What is called inside, a function calls: its role must allow it, whatever the test is about."""
+        self.calls_under.append([])
+        before = len(self.calls.made)
+        try:
+            yield
+        finally:
+            others = self.calls_under.pop()
+            made = self.calls.made[before:] if len(self.calls.made) >= before else self.calls.made
+            if self.calls_under:
+                self.calls_under[-1] += made
+            own = [call for call in made if not any(call is other for other in others)]
+            used = {permission for call in own for permission in permissions(call, self.stage)}
+            if used - granted(function):
+                pytest.fail(f"{function} may not do {used - granted(function)}")
+
+    def ask(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> Reply:
+        with self.role("api_handler"):
+            return super().ask(method, path, body, headers)
 
     def receive(self) -> list[Any]:
         """A batch of what is visible on the order queue."""
@@ -157,7 +181,7 @@ class Shop(Customer):
 
     def recover(self, deadline: Deadline = NO_DEADLINE) -> int:
         """One run of the schedule; how many messages it sent."""
-        with telemetry.invocation():
+        with telemetry.invocation(), self.role("recover"):
             return self.service.recovery.recover(deadline)
 
     def recover_later(self, **duration: float) -> int:

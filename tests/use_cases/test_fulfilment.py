@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 
 from chalicelib import times
+from chalicelib.settings import DEFAULT_MAX_RECEIVES
 from chalicelib.use_cases.ports import BATCH_SIZE
 from tests.support.aws_calls import AwsCalls, Call
 from tests.support.conservation import check_conserved
@@ -200,7 +201,7 @@ def test_a_provider_that_is_down_for_two_hours_costs_no_order_and_needs_nobody(s
     shop.drain()
     assert [shop.path(order_id) for order_id in orders] == [["PENDING", "RESERVED"]] * 3
     asked = len(shop.payments.asked)
-    assert asked <= 3 * 6 * 9, "a provider that is down is asked less and less"
+    assert asked <= 3 * DEFAULT_MAX_RECEIVES * 9, "a provider that is down is asked less and less"
 
     shop.payments.over()
     while shop.clock() - began < timedelta(hours=2.5) and not shop.ledger():

@@ -1,15 +1,39 @@
-"""What a Lambda function calls, as the permissions that IAM requires."""
+"""What a Lambda function calls, as the permissions that IAM requires; and what its role grants."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from deploy.policies import GRANTS
 from tests.support.aws_calls import Call
 from tests.support.stage import Stage
 
 Permission = tuple[str, str]
 """The setting that names the resource, with `/index/Name` for an index, and the action."""
 
+SETTINGS = {
+    "OrdersTable": "ORDERS_TABLE",
+    "InventoryTable": "INVENTORY_TABLE",
+    "IdempotencyTable": "IDEMPOTENCY_TABLE",
+    "PaymentsTable": "PAYMENTS_TABLE",
+    "OrderQueue": "ORDER_QUEUE",
+    "OrderDeadLetters": "ORDER_DEAD_LETTERS",
+    "EventBus": "EVENT_BUS",
+    "AlertsTopic": "ALERTS_TOPIC",
+}
+
 _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+
+@cache
+def granted(function: str) -> frozenset[Permission]:
+    """What the role of a function allows."""
+    return frozenset(
+        (SETTINGS[logical_id] + (f"/{rest}" if rest else ""), action)
+        for grant in GRANTS[function]
+        for logical_id, _, rest in [grant.resource.partition("/")]
+        for action in grant.actions
+    )
 
 
 def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
