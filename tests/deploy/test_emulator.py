@@ -21,6 +21,7 @@ import pytest
 from tests.deploy.support import emulator as engine
 from tests.deploy.support.deployed_shop import STOCK, DeployedShop, event
 from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE, Deployment
+from tests.support.skipping import skip
 from tests.support.tables import books_in, stock_in
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -32,7 +33,10 @@ SCHEDULE_SECONDS = 100
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]:
     if os.environ.get("REQUIRE_EMULATOR") != "1":
-        pytest.skip("deploys to an emulator of AWS, which takes minutes: REQUIRE_EMULATOR=1 asks for it")
+        skip(
+            "deploys to an emulator of AWS, which takes minutes",
+            to_run='REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x -m deploy"',
+        )
     try:
         with engine.running() as emulator, pytest.MonkeyPatch.context() as patch:
             patch.delenv("AWS_SESSION_TOKEN", raising=False)

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from tests.support.laptop import Laptop, running_laptop
+from tests.support.skipping import skip
 from tests.support.snippets import Snippet
 
 T = TypeVar("T")
@@ -90,8 +91,8 @@ def interpreter(language: str) -> str:
     """The program that runs blocks of this language. Skips where it is not installed."""
     if language == "python":
         return sys.executable
-    name, needed = {"js": ("node", "Node.js 18 or newer"), "sh": ("sh", "a shell")}[language]
+    name = {"js": "node", "sh": "sh"}[language]
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"needs {needed}")
+        skip(f"there is no `{name}` on this machine", to_run=f"install {name}, then make test ARGS=tests/docs")
     return found

@@ -42,3 +42,9 @@ def snippet(document: str, first_words: str) -> Snippet:
     found = [one for one in snippets(ROOT / document) if one.first_words.startswith(first_words)]
     assert len(found) == 1, f"{len(found)} blocks of {document} begin with {first_words!r}"
     return found[0]
+
+
+def commands(block: Snippet) -> list[str]:
+    """The commands of a shell block, one for each line, without their comments."""
+    lines = (line.partition("  #")[0].partition(" # ")[0].strip() for line in block.text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
