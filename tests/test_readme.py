@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chalicelib.settings import Settings
 from tests.support.laptop import running_laptop
-from tests.support.snippets import snippet
+from tests.support.snippets import documents, snippet
 from tests.support.template import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -61,8 +61,16 @@ def test_every_kind_of_problem_is_documented() -> None:
     assert {kind for kind in kinds if f"`{kind}`" not in documented} == set()
 
 
+def anchors(page: Path) -> set[str]:
+    """The fragments that a link into a page may have: its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_between_the_documents_leads_somewhere() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+    for document in documents():
+        for target, fragment in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", document.read_text("utf-8")):
             if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+                page = document.parent / target if target else document
+                assert page.exists(), f"{document.name} links to {target}"
+                assert not fragment or fragment in anchors(page), f"{document.name} links to {target}#{fragment}"
