@@ -1,6 +1,7 @@
 """A reader who copies blocks, and a laptop stack beside them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,12 +88,20 @@ def eventually(look: Callable[[], T], seconds: float = 20) -> T:
     return found
 
 
+NEEDED = {"js": ("node", (18,)), "sh": ("curl", (7, 75))}
+"""What blocks of a language need, and its oldest version that will do."""
+
+
 def interpreter(language: str) -> str:
-    """The program that runs blocks of this language. Skips where it is not installed."""
+    """The program that runs blocks of this language. Skips where what they need is missing or too old."""
     if language == "python":
         return sys.executable
-    name = {"js": "node", "sh": "sh"}[language]
+    name, least = NEEDED[language]
     found = shutil.which(name)
+    wanted = f"{name} {'.'.join(map(str, least))} or newer"
     if found is None:
-        skip(f"there is no `{name}` on this machine", to_run=f"install {name}, then make test ARGS=tests/docs")
-    return found
+        skip(f"there is no `{name}` on this machine", to_run=f"install {wanted}, then make test ARGS=tests/docs")
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    if tuple(map(int, re.findall(r"\d+", said)))[: len(least)] < least:
+        skip(f"{said} is too old", to_run=f"install {wanted}, then make test ARGS=tests/docs")
+    return "sh" if language == "sh" else found

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -72,6 +73,19 @@ def test_a_signed_order_is_placed_and_listed(reader: Reader, gateway: Gateway, n
     placed, page = answers(reader.runs(program, str(script), also=gateway.environment))
     assert placed["status"] == "PENDING"
     assert placed["orderId"] in [order["orderId"] for order in page["orders"]]
+
+
+@pytest.mark.parametrize(("language", "program"), [("js", "node"), ("sh", "curl")])
+@pytest.mark.parametrize("installed", ["", "v7.74.0"])
+def test_a_machine_without_what_a_block_needs_skips_it_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, program: str, installed: str
+) -> None:
+    if installed:
+        (tmp_path / program).write_text(f"#!/bin/sh\necho {installed}\n", "utf-8")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match=f"install {program} "):
+        interpreter(language)
 
 
 @pytest.mark.parametrize("name", SIGNED)

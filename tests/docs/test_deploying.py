@@ -90,7 +90,7 @@ def test_the_trust_policy_names_the_environment_of_the_workflow() -> None:
     assert subject.rpartition(":")[2] == "prod"
 
 
-def test_customers_may_call_every_route_but_those_of_the_operator() -> None:
+def test_callers_may_use_every_route_but_those_of_the_operator() -> None:
     (statement,) = json.loads(CALLERS.text)["Statement"]
     allowed = [resource.partition("/dev/")[2] for resource in statement["Resource"]]
     routes = {f"{method}{path}" for path, methods in entry.app.routes.items() for method in methods}
