@@ -11,12 +11,13 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
+from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.docs.conftest import Reader, eventually, interpreter
 from tests.support.laptop import Laptop
-from tests.support.signed_gateway import Gateway, Received, signed_gateway, why_refused
+from tests.support.signed_gateway import PERMANENT, TEMPORARY, Gateway, Received, signed_gateway, why_refused
 from tests.support.snippets import snippet
 
 ORDER = snippet("docs/api.md", '"customerId": "CUST-42"')
@@ -52,7 +53,7 @@ def test_a_producers_event_is_sent_twice_and_becomes_one_order(reader: Reader, l
 
 @pytest.fixture(scope="module")
 def gateway(laptop: Laptop) -> Iterator[Gateway]:
-    with signed_gateway(laptop.api) as gateway:
+    with signed_gateway(laptop.api, TEMPORARY) as gateway:
         yield gateway
 
 
@@ -67,10 +68,14 @@ def answers(printed: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", SIGNED)
-def test_a_signed_order_is_placed_and_listed(reader: Reader, gateway: Gateway, name: str) -> None:
+@pytest.mark.parametrize("credentials", [PERMANENT, TEMPORARY], ids=["permanent", "temporary"])
+def test_a_signed_order_is_placed_and_listed(
+    reader: Reader, laptop: Laptop, credentials: Credentials, name: str
+) -> None:
     reader.save("order.json", ORDER)
     script, program = reader.save(name, SIGNED[name]), interpreter(SIGNED[name].language)
-    placed, page = answers(reader.runs(program, str(script), also=gateway.environment))
+    with signed_gateway(laptop.api, credentials) as gateway:
+        placed, page = answers(reader.runs(program, str(script), also=gateway.environment))
     assert placed["status"] == "PENDING"
     assert placed["orderId"] in [order["orderId"] for order in page["orders"]]
 
@@ -119,7 +124,7 @@ def test_a_request_changed_after_it_was_signed_is_refused(reader: Reader, gatewa
 
     @given(st.sampled_from(signed), st.data())
     def changed(request: Received, data: st.DataObject) -> None:
-        assert why_refused(request) is None
+        assert why_refused(request, TEMPORARY) is None
         names = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
         part = data.draw(st.sampled_from(["method", "target", "body", *names]))
         text = data.draw(st.text("abcXYZ019/-", min_size=1))
@@ -133,7 +138,7 @@ def test_a_request_changed_after_it_was_signed_is_refused(reader: Reader, gatewa
             headers = copy.deepcopy(request.headers)
             headers.replace_header(part, headers[part] + text)
             spoilt = replace(request, headers=headers)
-        assert why_refused(spoilt)
+        assert why_refused(spoilt, TEMPORARY)
 
     changed()
     with pytest.raises(HTTPError, match="403"):

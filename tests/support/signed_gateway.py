@@ -21,7 +21,8 @@ from botocore.credentials import Credentials
 
 REGION = "eu-west-1"
 STAGE = "/dev"
-CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "temporary/token==")
+PERMANENT = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+TEMPORARY = Credentials("ASIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "temporary/token==")
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8}/[\w-]+/[\w-]+)/aws4_request, ?"
@@ -39,7 +40,7 @@ class Received:
     body: bytes
 
 
-def why_refused(request: Received, credentials: Credentials = CREDENTIALS) -> str | None:
+def why_refused(request: Received, credentials: Credentials) -> str | None:
     """None if an identity has signed this very request, host, token and body included; otherwise the reason."""
     found = _AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
     if not found:
@@ -48,7 +49,7 @@ def why_refused(request: Received, credentials: Credentials = CREDENTIALS) -> st
     time = request.headers.get("X-Amz-Date", "")
     if access_key != credentials.access_key or scope != f"{time[:8]}/{REGION}/execute-api":
         return "The security token included in the request is invalid"
-    if not {"host", "x-amz-date", "x-amz-security-token"} <= set(names.split(";")):
+    if not {"host", "x-amz-date", *(["x-amz-security-token"] if credentials.token else [])} <= set(names.split(";")):
         return "'Host', 'X-Amz-Date' and 'X-Amz-Security-Token' must be signed headers"
     if request.headers["X-Amz-Security-Token"] != credentials.token:
         return "The security token included in the request is invalid"
@@ -70,30 +71,32 @@ class Gateway:
     """A gateway in front of an API; `received` has the requests that it let through."""
 
     url: str
+    credentials: Credentials
     received: list[Received]
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables of a caller."""
-        return {
+        variables = {
             "API": self.url,
             "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key,
-            "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_key,
-            "AWS_SESSION_TOKEN": str(CREDENTIALS.token),
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
+            "AWS_SESSION_TOKEN": self.credentials.token,
         }
+        return {name: value for name, value in variables.items() if value}
 
 
 @contextmanager
-def signed_gateway(api: str) -> Iterator[Gateway]:
-    """A gateway in front of the API at this URL."""
+def signed_gateway(api: str, credentials: Credentials) -> Iterator[Gateway]:
+    """A gateway in front of the API at this URL, which knows one identity."""
     received: list[Received] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             request = Received(self.command, self.path, self.headers, body)
-            if reason := why_refused(request):
+            if reason := why_refused(request, credentials):
                 self._answer(403, [("Content-Type", "application/json")], f'{{"message": "{reason}"}}'.encode())
                 return
             received.append(request)
@@ -119,6 +122,6 @@ def signed_gateway(api: str) -> Iterator[Gateway]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
-            yield Gateway(f"http://127.0.0.1:{server.server_port}{STAGE}", received)
+            yield Gateway(f"http://127.0.0.1:{server.server_port}{STAGE}", credentials, received)
         finally:
             server.shutdown()
