@@ -12,6 +12,7 @@ from tests.support import dynamodb_local as engine
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.network import Attempts, loopback_only
+from tests.support.skipping import pytest_terminal_summary  # noqa: F401 - a hook of pytest's
 from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_moto
 
 if TYPE_CHECKING:

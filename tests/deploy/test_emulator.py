@@ -21,6 +21,8 @@ import pytest
 from tests.deploy.support import emulator as engine
 from tests.deploy.support.deployed_shop import STOCK, DeployedShop, event
 from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE, Deployment
+from tests.support.skipping import skip
+from tests.support.snippets import commands, snippet
 from tests.support.tables import books_in, stock_in
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -32,7 +34,10 @@ SCHEDULE_SECONDS = 100
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]:
     if os.environ.get("REQUIRE_EMULATOR") != "1":
-        pytest.skip("deploys to an emulator of AWS, which takes minutes: REQUIRE_EMULATOR=1 asks for it")
+        skip(
+            "deploys to an emulator of AWS, which takes minutes",
+            to_run='REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x -m deploy"',
+        )
     try:
         with engine.running() as emulator, pytest.MonkeyPatch.context() as patch:
             patch.delenv("AWS_SESSION_TOKEN", raising=False)
@@ -65,6 +70,18 @@ def test_every_function_of_the_app_is_there_with_a_role_and_a_trigger_of_its_own
     }
 
 
+def test_the_operator_loads_the_catalogue_and_checks_the_stage_as_the_readme_says(shop: DeployedShop) -> None:
+    lines = commands(snippet("README.md", "make resources STAGE=dev"))
+    assert f".venv/bin/chalice deploy --stage {STAGE}" in lines  # as the fixture has done
+    load, check = (shop.deployment.ops(line) for line in lines if line.startswith(".venv/bin/python -m ops "))
+    assert load.stdout == "11 products loaded: 0 new, 11 known (their stock is unchanged).\n", load.stderr
+    # The fixture's stage declines no payment by chance; otherwise it is as the configuration says.
+    differences = [line.split(maxsplit=3) for line in check.stdout.splitlines() if line.startswith("differs")]
+    assert {(kind, remark) for _, kind, _, remark in differences} == {
+        ("function", "FAIL_PAYMENT_PERCENT: '0', should be '20'")
+    }
+
+
 def test_a_good_event_is_fulfilled_by_the_deployed_consumer(shop: DeployedShop) -> None:
     before = stock_in(shop.stage)["PROD-100"]
     shop.send(event("good", "PROD-100", 2))
@@ -76,6 +93,22 @@ def test_a_good_event_is_fulfilled_by_the_deployed_consumer(shop: DeployedShop) 
     published, *_ = shop.published_of("good")
     assert published["detail-type"] == "OrderPlaced"
     assert published["detail"]["correlationId"] == "corr-good"
+    shop.once_worked_off()
+
+
+def test_the_queue_of_a_consumer_to_copy_receives_the_events(shop: DeployedShop) -> None:
+    outputs = shop.deployment.create_stack(
+        "my-consumer", snippet("docs/events.md", "Parameters:").text, EventBus=shop.stage["EVENT_BUS"]
+    )
+    shop.send(event("consumed", "PROD-008"))
+    received = shop.deployment.eventually(
+        "an event on the consumer's queue",
+        lambda: shop.stage.sqs.receive_message(QueueUrl=outputs["Queue"], WaitTimeSeconds=1).get("Messages"),
+    )
+    assert received
+    arrived = json.loads(received[0]["Body"])
+    assert (arrived["detail-type"], arrived["detail"]["orderId"]) == ("OrderPlaced", "consumed")
+    assert arrived.keys() == json.loads(snippet("docs/events.md", '"version": "0"').text).keys()
     shop.once_worked_off()
 
 

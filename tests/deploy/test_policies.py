@@ -21,7 +21,6 @@ from tests.support.permissions import SETTINGS, Permission, granted, permissions
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
 
-
 SCHEDULED = {"version": "0", "account": "123456789012", "region": "us-east-1", "detail": {}, "resources": []} | {
     "detail-type": "Scheduled Event",
     "source": "aws.events",

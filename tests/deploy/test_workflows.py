@@ -10,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from deploy.stages import DEPLOYED, ROOT
+from tests.support.skipping import skip
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -64,6 +65,9 @@ def test_changes_are_tested_on_push_and_pull_request() -> None:
 def test_actionlint_finds_nothing() -> None:
     command = shutil.which("actionlint")
     if command is None:
-        pytest.skip("actionlint is not installed; the workflow `test` runs it")
+        skip(
+            "actionlint is not installed (the workflow `test` runs it)",
+            to_run="install actionlint, then make test ARGS=tests/deploy/test_workflows.py",
+        )
     done = subprocess.run([command, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -18,6 +18,7 @@ from deploy.stages import ROOT
 from deploy.vendoring import requirements, vendor
 from tests.deploy.packages import without_dependencies
 from tests.deploy.test_tracing import IN_LAMBDA, PROGRAM, run
+from tests.support.skipping import skip
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,10 @@ def zipped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def _no_index(reason: str) -> None:
     if os.environ.get("REQUIRE_PACKAGE_INDEX") == "1":
         pytest.fail(reason)
-    pytest.skip(f"the package index cannot be reached: {reason}")
+    skip(
+        f"the package index cannot be reached: {reason}",
+        to_run="make test ARGS=tests/deploy/test_zip.py, with a network",
+    )
 
 
 def test_the_zip_is_small(zipped: zipfile.ZipFile, capsys: pytest.CaptureFixture[str]) -> None:

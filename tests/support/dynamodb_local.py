@@ -22,6 +22,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.support.skipping import skip
 from tests.support.template import ROOT
 
 POM = ROOT / "tests" / "dynamodb_local" / "pom.xml"
@@ -54,7 +55,7 @@ def skip_or_fail(missing: Unavailable) -> NoReturn:
     """Skip the test, or fail where the engine is required, so that no build passes without it by mistake."""
     if os.environ.get("REQUIRE_DYNAMODB_LOCAL") == "1":
         pytest.fail(str(missing))
-    pytest.skip(str(missing))
+    skip(str(missing), to_run=f"install Java {LEAST_JAVA} and Maven, then make test ARGS='-m dynamodb_local'")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,12 +64,15 @@ class Deployment:
 
     def create_resources(self) -> None:
         """Make the tables, queues, topic and bus from the template, by CloudFormation."""
+        self.create_stack(f"{APP}-{STAGE}", json.dumps(_template()), Stage=STAGE)
+
+    def create_stack(self, name: str, template: str, **parameters: str) -> dict[str, str]:
+        """Make what a template describes, and wait for it; its outputs."""
         cloudformation = boto3.client("cloudformation")
-        name = f"{APP}-{STAGE}"
         cloudformation.create_stack(
             StackName=name,
-            TemplateBody=json.dumps(_template()),
-            Parameters=[{"ParameterKey": "Stage", "ParameterValue": STAGE}],
+            TemplateBody=template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )
         status = self.eventually(
             "the end of the stack's creation",
@@ -77,7 +81,9 @@ class Deployment:
         if status != "CREATE_COMPLETE":
             events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
             reasons = [f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason')}" for e in events]
-            self.fail(f"the stack is {status}:\n" + "\n".join(reasons[:20]))
+            self.fail(f"the stack {name} is {status}:\n" + "\n".join(reasons[:20]))
+        outputs = cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
     def chalice(self, command: str, seconds: float = 180) -> str:
         """Run a command of Chalice's for the stage, as an operator types it; its output."""
@@ -98,6 +104,20 @@ class Deployment:
         if ran.returncode != 0:
             self.fail(f"`chalice {command}` ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout
+
+    def ops(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the operator's, as the documents write it: `.venv/bin/python -m ops …`."""
+        words = shlex.split(command)
+        return subprocess.run(
+            [sys.executable, *words[1:]],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def redeploy(self) -> str:
         """`chalice deploy` once more. The emulator cannot update a REST API: it is deleted first, and created again."""

@@ -1,0 +1,98 @@
+"""What the documents say about deploying. What needs an account is run on the embedded AWS as far as that goes; the
+rest is parsed here, and run by `tests/deploy`: `chalice deploy` on an emulator, the packages, the stack."""
+
+import json
+import shlex
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from chalice.cli import cli as chalice
+
+import app as entry
+from deploy.__main__ import main as deploy
+from tests.docs.conftest import Reader
+from tests.support.checkout import checkout
+from tests.support.laptop import Laptop
+from tests.support.snippets import Snippet, commands, snippet
+
+README = snippet("README.md", "make resources STAGE=dev")
+CHALICE = snippet("docs/deploying.md", "make resources STAGE=dev")
+ONE_STACK = snippet("docs/deploying.md", "make package STAGE=prod")
+TRUST = snippet("docs/deploying.md", '"Version": "2012-10-17"')
+CALLERS = snippet("docs/api.md", '"Version": "2012-10-17"')
+
+WITHOUT_FUNCTIONS = ".venv/bin/python -m ops stage check dev"
+"""It must find that the functions are missing: the embedded AWS has none."""
+RUN = ("make resources ", ".venv/bin/python -m ops ")
+PROGRAMS: dict[str, click.Group] = {" -m deploy ": deploy, ".venv/bin/chalice ": chalice}
+REHEARSED = ("make vendor", "make package ", "make deploy ", ".venv/bin/chalice deploy ")
+
+
+@pytest.fixture
+def operator(tmp_path: Path, laptop: Laptop) -> Reader:
+    """Somebody in a checkout, whose AWS is the embedded one."""
+    return Reader(checkout(tmp_path / "orderonce"), laptop)
+
+
+@pytest.mark.parametrize("block", [README, CHALICE, ONE_STACK], ids=lambda block: block.document)
+def test_each_command_is_run_or_understood(operator: Reader, laptop: Laptop, block: Snippet) -> None:
+    credentials = {"AWS_ACCESS_KEY_ID": "an", "AWS_SECRET_ACCESS_KEY": "operator", "AWS_DEFAULT_REGION": "us-east-1"}
+    for command in commands(block):
+        if command.startswith(RUN):
+            status = 1 if command == WITHOUT_FUNCTIONS else 0
+            aws = credentials | {"AWS_ENDPOINT_URL": laptop.aws}
+            printed = operator.runs("sh", "-c", command, also=aws, status=status)
+            if status:
+                differences = [line.split()[1:3] for line in printed.splitlines() if line.startswith("differs")]
+                assert {kind for kind, _ in differences} == {"function"}
+        else:
+            assert command.startswith(REHEARSED), f"nothing shows {command!r}"
+            rehearse(operator, command)
+
+
+def rehearse(operator: Reader, command: str) -> None:
+    """The command, or what make would run for it, exists with these options."""
+    make, *arguments = shlex.split(command)
+    lines = operator.runs("make", "-n", *arguments) if make == "make" else command
+    found = [(group, line.partition(program)[2]) for line in lines.splitlines() for program, group in PROGRAMS.items()]
+    understood = [(group, shlex.split(words)) for group, words in found if words]
+    assert understood, f"{command!r} runs nothing that is known"
+    for group, (name, *options) in understood:
+        group.commands[name].make_context(name, options)
+
+
+@pytest.mark.parametrize(
+    ("resource", "policy"),
+    [
+        ("AWS::IAM::Role", {"AssumeRolePolicyDocument": json.loads(TRUST.text)}),
+        ("AWS::IAM::ManagedPolicy", {"PolicyDocument": json.loads(CALLERS.text)}),
+    ],
+    ids=["trust", "callers"],
+)
+def test_the_policies_have_no_errors(tmp_path: Path, resource: str, policy: dict[str, Any]) -> None:
+    filled = json.dumps({"Resources": {"One": {"Type": resource, "Properties": policy}}})
+    for placeholder, value in {"REGION": "eu-west-1", "ACCOUNT": "123456789012", "API-ID": "a1b2c3d4e5"}.items():
+        filled = filled.replace(placeholder, value)
+    (tmp_path / "policy.json").write_text(filled, "utf-8")
+    lint = [str(Path(sys.executable).with_name("cfn-lint")), str(tmp_path / "policy.json")]
+    linted = subprocess.run(lint, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_the_trust_policy_names_the_environment_of_the_workflow() -> None:
+    (statement,) = json.loads(TRUST.text)["Statement"]
+    subject = statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
+    assert subject.rpartition(":")[2] == "prod"
+
+
+def test_callers_may_use_every_route_but_those_of_the_operator() -> None:
+    (statement,) = json.loads(CALLERS.text)["Statement"]
+    allowed = [resource.partition("/dev/")[2] for resource in statement["Resource"]]
+    routes = {f"{method}{path}" for path, methods in entry.app.routes.items() for method in methods}
+    refused = {route for route in routes if not any(fnmatchcase(route, pattern) for pattern in allowed)}
+    assert refused == {"POST/orders/{order_id}/ship", "POST/orders/{order_id}/deliver"}
