@@ -1,5 +1,6 @@
 """What is accepted comes back: whatever a POST or an event gets through, the service can read, store and show."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,7 +27,9 @@ from chalicelib.use_cases.saga import Delivery, Never
 from tests.support.events import sqs_record
 from tests.support.orders import NOW
 from tests.support.shop import Shop
+from tests.support.template import ROOT
 
+GOLDEN = ROOT / "tests" / "golden"
 VISIBLE = st.characters(exclude_categories=["Cc", "Cf", "Co", "Cs", "Zs", "Zl", "Zp"], exclude_characters="/%\x7f\xa0")
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=256)
 PRICES = st.integers(0, 10**14 - 1).map(lambda cents: two_decimals(Decimal(cents) / 100))
@@ -111,6 +114,16 @@ def test_whatever_an_event_accepts_its_own_message_item_and_answer_are_accepted(
     if is_known:
         reserved = changes.reserve(order, NOW + timedelta(seconds=1)).after
         check_comes_back(changes.confirm(reserved, NOW + timedelta(seconds=2), "pay-1").after)
+
+
+def test_a_message_of_the_first_release_is_read_by_this_one_and_sent_as_it_was(small_shop: Shop) -> None:
+    golden, item = (json.loads((GOLDEN / name).read_text("utf-8")) for name in ("message_v1.json", "order_v1.json"))
+    (read,) = read_records(small_shop.service, [sqs_record(golden["body"], attributes=golden["attributes"])])
+    assert isinstance(read.content, Delivery)
+    order = order_from_item(item)
+    assert (read.content.order.order_id, read.content.payment_key) == (order.order_id, order.payment_key)
+    assert agrees(order.fingerprint, read.content.order)
+    assert order_created_event(order) == golden["body"]
 
 
 @pytest.mark.parametrize("customer", ["a\u200bb", "e\u0301", ".."], ids=ascii)

@@ -265,10 +265,11 @@ def store_overdue(shop: Shop, number: int) -> None:
     (order_id,) = place(shop, 1)
     shop.change_stored(order_id, outbox=0)
     item = next(i for i in shop.stage.dynamodb.scan(TableName=shop.stage["ORDERS_TABLE"])["Items"])
-    for n in range(1, number):
-        shop.stage.dynamodb.put_item(
-            TableName=shop.stage["ORDERS_TABLE"], Item={**item, "orderId": {"S": f"{order_id}-{n}"}}
-        )
+    puts: list[Any] = [
+        {"PutRequest": {"Item": {**item, "orderId": {"S": f"{order_id}-{n}"}}}} for n in range(1, number)
+    ]
+    for start in range(0, len(puts), 25):
+        shop.stage.dynamodb.batch_write_item(RequestItems={shop.stage["ORDERS_TABLE"]: puts[start : start + 25]})
     shop.clock.advance(seconds=61)
     shop.calls.forget()
 

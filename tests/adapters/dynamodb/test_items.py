@@ -84,7 +84,7 @@ orders = st.builds(
     history=st.lists(st.builds(HistoryEntry, statuses, instants, maybe), max_size=3).map(tuple),
     reserved=st.none() | st.dictionaries(texts, units, min_size=1, max_size=3),
     refund=st.none() | st.sampled_from(Refund),
-    outbox=st.none() | st.builds(OutboxEntry, instants, st.integers(0, 1000)),
+    outbox=st.none() | st.builds(OutboxEntry, instants, st.integers(0, 1000), maybe),
 )
 
 
