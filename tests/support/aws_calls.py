@@ -11,8 +11,9 @@ A *call* is what the code asks of a client; botocore may take several *attempts*
 
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypedDict, Unpack
 
@@ -30,14 +31,22 @@ class Killed(BaseException):
     that a `finally` does not reach AWS either, until `AwsCalls.revive`."""
 
 
+INVOCATION: ContextVar[object] = ContextVar("invocation", default=None)
+"""The invocation of a function that is going on. Threads of the payments' pool do not know theirs."""
+
+
 @dataclass
 class Call:
-    """A call of a client: `Call("dynamodb", "PutItem", {...}, attempts=1)`; 0 when it was refused."""
+    """A call of a client: `Call("dynamodb", "PutItem", {...}, attempts=1)`; 0 when it was refused.
+
+    `invocation` is the function's invocation that it was made by, if that is known.
+    """
 
     service: str
     operation: str
     params: Mapping[str, Any]
     attempts: int = 0
+    invocation: object = field(default_factory=INVOCATION.get)
 
 
 class Strikes(TypedDict, total=False):

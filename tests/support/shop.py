@@ -35,7 +35,7 @@ from chalicelib.entrypoints.validation import order_request
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
 from tests.support import bus
-from tests.support.aws_calls import AwsCalls, Call, Killed
+from tests.support.aws_calls import INVOCATION, AwsCalls, Call, Killed
 from tests.support.customer import Customer, Reply
 from tests.support.events import Clock, FakeLambdaContext, sqs_event_received
 from tests.support.orders import PRICE, an_event, sample
@@ -69,7 +69,6 @@ class Shop(Customer):
     metrics: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     in_flight: dict[str, Any] = field(default_factory=dict)
-    calls_under: list[list[Call]] = field(default_factory=list)
     client: Client = field(default_factory=lambda: Client(entry.app, project_dir=str(ROOT / "tests")))
 
     # --- as a producer ---
@@ -112,16 +111,13 @@ class Shop(Customer):
     @contextmanager
     def role(self, function: str) -> Iterator[None]:
         """What is called inside, a function calls: its role must allow it, whatever the test is about."""
-        self.calls_under.append([])
-        before = len(self.calls.made)
+        invocation = object()
+        token = INVOCATION.set(invocation)
         try:
             yield
         finally:
-            others = self.calls_under.pop()
-            made = self.calls.made[before:] if len(self.calls.made) >= before else self.calls.made
-            if self.calls_under:
-                self.calls_under[-1] += made
-            own = [call for call in made if not any(call is other for other in others)]
+            INVOCATION.reset(token)
+            own = [call for call in self.calls.made if call.invocation is invocation]
             used = {permission for call in own for permission in permissions(call, self.stage)}
             if used - granted(function):
                 pytest.fail(f"{function} may not do {used - granted(function)}")
