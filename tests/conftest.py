@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for. What they are made of is in tests/support."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ settings.load_profile("suite")
 
 def pytest_configure() -> None:
     dummy_environment()  # before any test module imports the app
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a job that a shell runs in the background: Ctrl-C is tested there too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
