@@ -59,7 +59,8 @@ class FastClock:
 class Life:
     """A process's life: it dies at its call number `dies_at`, before it or after it took effect, and makes no more.
 
-    `spoils` says of each call how it goes wrong otherwise: "dropped", "lost" (its answer), "conflict", or not.
+    `spoils` says of each call how it goes wrong otherwise: "dropped", "lost" (its answer), "conflict", "throttled",
+    "failed", or not.
     """
 
     dies_at: int | None = None
@@ -88,6 +89,9 @@ class Life:
                 raise Killed
 
 
+_REFUSALS = {"throttled": ("ThrottlingException", 400), "failed": ("InternalServerError", 500)}
+
+
 def _spoilt(how: str | None, name: str, send: Callable[[], Any], params: Mapping[str, Any]) -> Any:
     if how == "dropped":
         raise EndpointConnectionError(endpoint_url=name)
@@ -97,6 +101,10 @@ def _spoilt(how: str | None, name: str, send: Callable[[], Any], params: Mapping
         raise ClientError(error, name)
     if how == "conflict" and name in ("put_item", "update_item"):
         raise ClientError({"Error": {"Code": "TransactionConflictException"}}, name)
+    if how in _REFUSALS:
+        code, status = _REFUSALS[how]
+        refusal: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(refusal, name)
     answer = send()
     if how == "lost":
         raise ReadTimeoutError(endpoint_url=name)
