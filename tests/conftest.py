@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for. What they are made of is in tests/support."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -86,6 +87,14 @@ def dynamodb_local() -> Iterator[str]:
             yield endpoint
     except engine.Unavailable as missing:
         engine.skip_or_fail(missing)
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Thousands of lines that nobody reads cost more than what they speak of."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from chalicelib.entrypoints.validation import order_created
 from chalicelib.exact_json import InvalidJson, loads
 from chalicelib.service import Service
 from chalicelib.settings import MESSAGE_LIFE, Settings
-from chalicelib.use_cases.letters import order_id_in
+from chalicelib.use_cases.letters import order_id_of
 from chalicelib.use_cases.ports import Message
 from chalicelib.use_cases.saga import Delivery, Never, ReadMessage, RefusedByOwnSchema
 
@@ -38,11 +38,15 @@ def _message(record: Mapping[str, Any]) -> Message:
 
 
 def _read(message: Message, settings: Settings, now: datetime) -> ReadMessage:
-    order_id = order_id_in(message.body)
+    try:
+        document = loads(message.body)
+    except InvalidJson as fault:
+        return ReadMessage(message, Never(str(fault)))
+    order_id = order_id_of(document)
     carried, age = _carried_key(message, order_id), _age(message, now)
     try:
-        event = order_created(loads(message.body), settings.currency, is_new=carried is None)
-    except (InvalidJson, Invalid) as fault:
+        event = order_created(document, settings.currency, is_new=carried is None)
+    except Invalid as fault:
         return ReadMessage(message, RefusedByOwnSchema(order_id, str(fault)) if carried else Never(str(fault)))
     if carried is None and age > MESSAGE_LIFE:
         # Its order may have ended and been deleted since: created again, it would be charged again.

@@ -19,7 +19,7 @@ from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message, Orders, Queue
 from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
 
-MAX_PAUSE = 900
+_MAX_PAUSE = 900
 """Seconds between two receives at most: 15 minutes."""
 
 _UNEXPECTED_RECEIVES = 6
@@ -165,7 +165,7 @@ class Consumer:
             telemetry.warning("messages not hidden", reason=str(fault))
 
     def _backoff(self, receives: int) -> int:
-        return max(1, round(min(1 << min(receives, 20), MAX_PAUSE) * (0.75 + self.random() / 2)))
+        return max(1, round(min(1 << min(receives, 20), _MAX_PAUSE) * (0.75 + self.random() / 2)))
 
 
 def _same(existing: Order, order: Order) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from chalicelib import times
 from chalicelib.exact_json import InvalidJson, loads
@@ -99,9 +100,13 @@ def attributes(message: Message, kind: Kind, reason: str) -> dict[str, str]:
 def order_id_in(body: str) -> str:
     """The order id, if the body has one that can be shown."""
     try:
-        document = loads(body)
+        return order_id_of(loads(body))
     except InvalidJson:
         return ""
+
+
+def order_id_of(document: Any) -> str:
+    """The same of a parsed body."""
     order_id = document.get("orderId") if isinstance(document, dict) else None
     return legible(order_id)[:64] if isinstance(order_id, str) else ""
 

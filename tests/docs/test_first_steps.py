@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from tests.docs.conftest import Reader
 from tests.support.checkout import checkout
+from tests.support.network import free_port
 from tests.support.skipping import skip
 from tests.support.snippets import commands, snippet
 from tests.support.template import ROOT, Template
@@ -77,17 +77,10 @@ def test_make_run_serves_the_service_until_ctrl_c(newcomer: Reader) -> None:
 
 
 def test_a_second_api_and_the_command_line_find_a_stack(newcomer: Reader) -> None:
-    free = [_free_port() for _ in range(3)]
+    free = [free_port() for _ in range(3)]
     run, second, list_orders = (_on_ports(command, free) for command in commands(LAPTOP))
     with _started(newcomer, run, free[1]), _started(newcomer, second, free[2]):
         assert "0 orders" in newcomer.runs("sh", "-c", f"{list_orders} 2>&1")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def _on_ports(command: str, ports: list[int]) -> str:

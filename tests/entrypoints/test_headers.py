@@ -2,18 +2,14 @@
 
 import http.client
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from chalice import Chalice
-from chalice.config import Config
 
 import app as entry
 from chalicelib import exact_json
-from local.server import ApiServer, listen
 from tests.support import gateway
 from tests.support.customer import Reply
 from tests.support.shop import Shop
@@ -25,15 +21,6 @@ JSON = ("Content-Type", "application/json")
 @pytest.fixture
 def shop(small_shop: Shop) -> Shop:
     return small_shop
-
-
-@pytest.fixture
-def port(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The laptop's server, serving the shop."""
-    monkeypatch.setattr(entry.app, "__class__", Chalice)  # which the server changes, and the test's end sets back
-    config = Config(chalice_stage="local", user_provided_params={"chalice_app": entry.app})
-    with closing(listen(LOOPBACK, 0, "PORT")) as listener, ApiServer(entry.app, config, listener):
-        yield listener.getsockname()[1]
 
 
 def ask(port: int, method: str, path: str, headers: list[tuple[str, str]], body: bytes = b"") -> Reply:

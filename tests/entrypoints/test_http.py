@@ -11,15 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from chalice import Chalice
 from chalice.app import Request
-from chalice.config import Config
 
-import app as entry
 from chalicelib import exact_json
 from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.http import answered
-from local.server import ApiServer, listen
 from tests.support.aws_calls import AwsCalls
 from tests.support.customer import Reply
 from tests.support.events import Clock
@@ -37,15 +33,6 @@ LARGEST = 64 * 1024
 def shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
     with opened(aws, aws_calls, clock, patient=True) as shop:
         yield shop
-
-
-@pytest.fixture
-def port(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Chalice's local server, serving the shop."""
-    monkeypatch.setattr(entry.app, "__class__", Chalice)  # which the server changes, and the test's end sets back
-    config = Config(chalice_stage="local", user_provided_params={"chalice_app": entry.app})
-    with closing(listen(LOOPBACK, 0, "PORT")) as listener, ApiServer(entry.app, config, listener):
-        yield listener.getsockname()[1]
 
 
 def ask(

@@ -5,8 +5,7 @@ call, at its second … until it makes no more. After each, somebody healthy doe
 schedules do. In the end the world comes to rest, and every promise is asked.
 """
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,21 +23,15 @@ from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
 from tests.support.orders import an_event
 from tests.support.stage import Stage
-from tests.support.world import Life, Process, World
-from tests.use_cases.test_conservation import ask, check_events, produce, world_of
+from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 STOCK = {"p1": 1000, "p2": 1000, "rare": 0}
 MOST_CALLS = 40
 
 FAULTS = ("dropped", "lost", "throttled", "failed", "conflict", "killed before", "killed after")
 """No effect; the answer lost; ThrottlingException; a 500; a conflict; the process dies before or after the call."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @dataclass

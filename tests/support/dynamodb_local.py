@@ -22,6 +22,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.support.network import free_port
 from tests.support.skipping import skip
 from tests.support.template import ROOT
 
@@ -35,6 +36,7 @@ START_SECONDS = 60
 # the output fills neither a pipe nor a disk.
 _KEEPER = """
 import collections, subprocess, sys, threading
+from tests.support.network import free_port
 from subprocess import DEVNULL, PIPE, STDOUT
 java = subprocess.Popen(sys.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
 def wait_for_the_tests_to_end():
@@ -65,7 +67,7 @@ def running() -> Iterator[str]:
     java = _java()
     jars = _jars()
     for attempt in (1, 2, 3):
-        port = _free_port()
+        port = free_port()
         server = _start(java, jars, port)
         try:
             if _answers(server, port):
@@ -124,12 +126,6 @@ def _fetch(jars: Path) -> None:
         if fetched.returncode != 0:
             raise Unavailable(f"Maven could not fetch DynamoDB Local:\n{fetched.stdout[-2000:]}")
         whole.rename(jars)  # all of the jars or none, whenever this is interrupted
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start(java: str, jars: Path, port: int) -> subprocess.Popen[bytes]:

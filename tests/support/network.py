@@ -66,3 +66,10 @@ def _stays_here(host: Any) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -11,7 +11,8 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,18 +22,22 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from chalicelib import times
+from chalicelib import exact_json, times
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
+from chalicelib.domain.events import EVENTS
 from chalicelib.entrypoints import messages
+from chalicelib.entrypoints.api import place_order
+from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.service import Service, compose
 from chalicelib.settings import DEFAULT_MAX_RECEIVES, Settings
 from chalicelib.use_cases.consuming import MessagesLeft
 from tests.support.aws_calls import Killed
 from tests.support.events import sqs_record
-from tests.support.orders import NOW
+from tests.support.orders import NOW, a_body, an_event
 from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
+from tests.support.tables import stock_up
 
 VISIBILITY = timedelta(seconds=60)
 MAX_RECEIVES = DEFAULT_MAX_RECEIVES
@@ -358,3 +363,42 @@ class World:
                 return
             self.clock.advance(hours=7)
         raise AssertionError("it does not come to rest")
+
+
+@contextmanager
+def world_of(stage: Stage, seed: object, stock: dict[str, int], rate: float = 300) -> Iterator[World]:
+    stock_up(stage, **stock)
+    world = World(stage, seed, rate)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def ask(process: Process, key: str | None, quantities: dict[str, int], customer_id: str = "c1") -> Answer:
+    """POST /orders."""
+    body = exact_json.dumps(a_body(quantities, customerId=customer_id)).encode()
+    headers = {"content-type": "application/json", **({"idempotency-key": key} if key else {})}
+    return place_order(process.service, Request(headers, {}, body, "test"))
+
+
+def produce(world: World, order_id: str, quantities: dict[str, int]) -> None:
+    body = exact_json.dumps(an_event(order_id, quantities, createdAt=None))
+    world.queue.send_message(QueueUrl=world.stage["ORDER_QUEUE"], MessageBody=body)
+
+
+def check_events(world: World) -> None:
+    """Each history entry that bears an event has been published, under one id and always the same; and no other has."""
+    published: dict[tuple[str, int], set[str]] = {}
+    details: dict[str, str] = {}
+    for event in world.bus.published:
+        published.setdefault((event["orderId"], int(event["sequence"])), set()).add(event["eventId"])
+        assert details.setdefault(event["eventId"], repr(event)) == repr(event)
+    owed = {
+        (order["orderId"], sequence)
+        for order in world.stage.items("ORDERS_TABLE")
+        for sequence, entry in enumerate(order["history"])
+        if entry["status"] in EVENTS
+    }
+    assert published.keys() == owed
+    assert len(details) == len(owed)

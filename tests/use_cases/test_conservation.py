@@ -3,14 +3,12 @@
 ROUNDS (1 unless set) says how many times over: `ROUNDS=20 make test ARGS="-k conservation"`.
 """
 
-import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,50 +16,24 @@ import pytest
 
 from chalicelib import exact_json
 from chalicelib.deadline import NO_DEADLINE
-from chalicelib.domain.events import EVENTS
 from chalicelib.domain.idempotency import order_id_from_key
-from chalicelib.entrypoints.api import place_order
-from chalicelib.entrypoints.exchange import Answer, Request
+from chalicelib.entrypoints.exchange import Answer
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.faults import Unavailable
 from tests.support.aws_calls import AwsCalls, Killed
 from tests.support.conservation import check_conserved
-from tests.support.orders import a_body, an_event
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.tables import statuses_in, stock_up
-from tests.support.world import Life, Process, World
+from tests.support.tables import statuses_in
+from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 T = TypeVar("T")
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 BEFORE = {"p1": 40, "p2": 500, "p3": 6}
 PLENTY = {"p1": 1_000_000}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Thousands of lines that nobody reads cost more than what they speak of."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-@contextmanager
-def world_of(stage: Stage, seed: object, stock: dict[str, int], rate: float = 300) -> Iterator[World]:
-    stock_up(stage, **stock)
-    world = World(stage, seed, rate)
-    try:
-        yield world
-    finally:
-        world.close()
-
-
-def ask(process: Process, key: str | None, quantities: dict[str, int], customer_id: str = "c1") -> Answer:
-    """POST /orders."""
-    body = exact_json.dumps(a_body(quantities, customerId=customer_id)).encode()
-    headers = {"content-type": "application/json", **({"idempotency-key": key} if key else {})}
-    return place_order(process.service, Request(headers, {}, body, "test"))
 
 
 def place(process: Process, key: str | None, quantities: dict[str, int], customer_id: str = "c1") -> str:
@@ -80,28 +52,6 @@ def until_it_works(process: Process, act: Callable[[], Any]) -> Any:
             process.life = Life()
         except Unavailable:
             continue
-
-
-def produce(world: World, order_id: str, quantities: dict[str, int]) -> None:
-    body = exact_json.dumps(an_event(order_id, quantities, createdAt=None))
-    world.queue.send_message(QueueUrl=world.stage["ORDER_QUEUE"], MessageBody=body)
-
-
-def check_events(world: World) -> None:
-    """Each history entry that bears an event has been published, under one id and always the same; and no other has."""
-    published: dict[tuple[str, int], set[str]] = {}
-    details: dict[str, str] = {}
-    for event in world.bus.published:
-        published.setdefault((event["orderId"], int(event["sequence"])), set()).add(event["eventId"])
-        assert details.setdefault(event["eventId"], repr(event)) == repr(event)
-    owed = {
-        (order["orderId"], sequence)
-        for order in world.stage.items("ORDERS_TABLE")
-        for sequence, entry in enumerate(order["history"])
-        if entry["status"] in EVENTS
-    }
-    assert published.keys() == owed
-    assert len(details) == len(owed)
 
 
 # --- everything at once ---

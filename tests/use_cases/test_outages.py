@@ -10,8 +10,7 @@ from chalicelib.faults import Unavailable
 from tests.support.conservation import check_conserved
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.world import Life, Process, World
-from tests.use_cases.test_conservation import ask, check_events, produce, world_of
+from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
 
 STOCK = {"p1": 1000}
 DYNAMODB = {"put_item", "update_item", "transact_write_items", "get_item", "batch_get_item", "query"}
@@ -43,7 +42,7 @@ class Outage:
         self.process.payments.over()
 
     @property
-    def is_over(self) -> bool:
+    def queue_works(self) -> bool:
         return not AWAY[self.away]("send_message") or self.process.life.spoils("send_message") is None
 
     def minute(self) -> None:
@@ -52,7 +51,7 @@ class Outage:
             self.process.service.recovery.recover(NO_DEADLINE)
         except Unavailable:
             assert not self.is_quiet(), "nothing is away any more"
-        if self.is_over:
+        if self.queue_works:
             while self.world.deliver(self.process):
                 pass
 
@@ -69,7 +68,7 @@ class Outage:
             self.orders.add(exact_json.loads(answer.body)["orderId"])
         except Unavailable:
             pass
-        if self.is_over:
+        if self.queue_works:
             produce(self.world, f"ORD-{number}", {"p1": 2})
             self.orders.add(f"ORD-{number}")
 

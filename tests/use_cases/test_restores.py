@@ -4,9 +4,7 @@ The payment provider's books are never restored: what they say has happened. Rou
 how many times over: `ROUNDS=20 make test ARGS="-k restored"`.
 """
 
-import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +21,8 @@ from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import Snapshot, books_in, forget_order, restore, snapshot_of, stock_in, stock_up
 from tests.support.world import Life, World
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 STOCK = 7
@@ -163,13 +163,6 @@ class Restores:
         assert kept == {order["paymentKey"] for order in sold}, "one charge for each order that was sold, and no other"
         taken = sum(int(n) for order in sold for n in order["reserved"].values())
         assert stock_in(self.stage) == {"p1": STOCK - taken}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("seed", range(8 * ROUNDS))

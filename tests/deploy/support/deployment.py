@@ -20,7 +20,8 @@ import botocore.loaders
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.deploy.support.emulator import Emulator, free_port, kept, listens
+from tests.deploy.support.emulator import Emulator, kept, listens
+from tests.support.network import free_port
 from tests.support.stage import REGION, Stage
 from tests.support.template import ROOT, TEMPLATE
 

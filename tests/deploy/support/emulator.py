@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.network import free_port
 from tests.support.template import ROOT
 
 REQUIREMENTS = ROOT / "tests" / "deploy" / "requirements.txt"
@@ -35,6 +36,7 @@ _CERTIFICATE = Path("ministack-tls") / "server.crt"
 # group) when its standard input closes, which happens even if the tests are killed.
 _KEEPER = """
 import os, signal, subprocess, sys, threading
+from tests.support.network import free_port
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
 def end():
     try:
@@ -146,13 +148,6 @@ def kept(
         yield server
     finally:
         server.communicate(timeout=30)  # closes standard input, which ends the keeper
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

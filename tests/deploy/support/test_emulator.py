@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.support import emulator as engine
+from tests.support.network import free_port
 from tests.support.template import ROOT
 
 
@@ -30,7 +31,7 @@ def test_an_installation_that_fails_says_why_and_is_repeated(monkeypatch: pytest
 
 @pytest.mark.slow
 def test_a_server_and_what_it_started_end_when_its_tests_are_killed(tmp_path: Path) -> None:
-    ports = engine.free_port(), engine.free_port()
+    ports = free_port(), free_port()
     serve = "exec {python} -m http.server --bind 127.0.0.1 {port}"
     first, second = (serve.format(python=sys.executable, port=port) for port in ports)
     script = (
