@@ -19,6 +19,7 @@ from chalicelib.adapters.dynamodb.writes import Writes
 from chalicelib.adapters.event_bus import EventBridgeBus
 from chalicelib.adapters.products import InventoryProducts
 from chalicelib.adapters.queues import SqsQueue
+from chalicelib.adapters.side_by_side import WIDTH
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.settings import Settings
 from chalicelib.times import Clock, utc_now
@@ -79,11 +80,15 @@ def compose(
     orders = Repository(dynamodb, settings.orders_table, writes)
     claims = ClaimTable(dynamodb, settings.idempotency_table)
     catalogue = InventoryCatalogue(dynamodb, settings.inventory_table, settings.currency, clock)
-    queue = SqsQueue(sqs, settings.order_queue)
+    # Not the payments' pool: a provider that hangs holds every thread of that.
+    calls = ThreadPoolExecutor(WIDTH, "call")
+    queue = SqsQueue(sqs, settings.order_queue, calls)
     committer = BatchCommitter(orders, sleep, random)
-    dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue, orders, committer, clock)
+    letters = SqsQueue(sqs, settings.order_dead_letters, calls)
+    dead_letters = DeadLetters(letters, queue, orders, committer, clock)
     batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), payment_timeout)
-    completion = Completion(committer, batch_payments, EventBridgeBus(events, settings.event_bus), clock)
+    event_bus = EventBridgeBus(events, settings.event_bus, calls)
+    completion = Completion(committer, batch_payments, event_bus, clock)
     fulfilment = Fulfilment(committer, catalogue, batch_payments, completion, clock)
     last_alert = LastAlertRow(dynamodb, settings.idempotency_table)
     return Service(

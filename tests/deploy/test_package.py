@@ -138,7 +138,7 @@ def mapping(package: Package) -> dict[str, Any]:
 def test_the_mapping_reads_the_queue_of_the_stack_as_its_stage_says(package: Package) -> None:
     settings = stage_config(stage_name(package))["environment_variables"]
     assert mapping(package)["Queue"] == {"Fn::Sub": "${OrderQueue.Arn}"}
-    assert mapping(package)["BatchSize"] == 10
+    assert mapping(package)["BatchSize"] == int(settings["CONSUMER_BATCH_SIZE"])
     assert mapping(package)["MaximumBatchingWindowInSeconds"] == int(settings["CONSUMER_BATCHING_WINDOW_SECONDS"])
     assert mapping(package)["ScalingConfig"]["MaximumConcurrency"] == int(settings["CONSUMER_MAX_CONCURRENCY"])
 
