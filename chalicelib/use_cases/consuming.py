@@ -117,7 +117,7 @@ class Consumer:
         orders: Mapping[str, Order],
         deadline: Deadline,
     ) -> set[str]:
-        """The ids of those that may be deleted: order done, order left to recovery, or message kept as a dead letter."""
+        """The ids of those that may be deleted: its order done or left to recovery, or kept as a dead letter."""
 
         def left_to_recovery(message: Message) -> bool | None:
             return self._left_to_recovery(message, orders.get(message.message_id), outcomes[message.message_id])

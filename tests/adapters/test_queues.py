@@ -37,9 +37,7 @@ def test_of_a_hundred_messages_only_those_whose_entry_failed_come_again(
     else:
         shop.calls.refuse("None", operation, nth=3, status=200, Successful=[], Failed=SOME_FAILED)
     queue = shop.service.dead_letters.order_queue
-    with pytest.raises(
-        Unavailable, match=f"^{10 if whole_call else 1} of a batch: .*(InternalError|ServiceUnavailable)"
-    ):
+    with pytest.raises(Unavailable, match=f"^{10 if whole_call else 1} of a batch: "):
         queue.delete(handles) if operation[0] == "D" else queue.change_visibility(dict.fromkeys(handles, 0))
     calls = shop.calls.of(operation)
     assert [len(call.params["Entries"]) for call in calls] == [10] * 10

@@ -73,8 +73,10 @@ class Outage:
             self.orders.add(f"ORD-{number}")
 
 
-@pytest.mark.parametrize(("minutes", "batch_size"), [(2, 10), (90, 10), (90, 100)])
-@pytest.mark.parametrize("away", AWAY)
+@pytest.mark.parametrize(
+    ("away", "minutes", "batch_size"),
+    [*((away, minutes, 10) for away in AWAY for minutes in (2, 90)), ("everything", 2, 100), ("everything", 90, 100)],
+)
 def test_every_order_ends_after_an_outage_without_anybody(
     real_aws: Stage, away: str, minutes: int, batch_size: int
 ) -> None:

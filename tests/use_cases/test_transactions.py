@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.support.tables import repository_on, statuses_in
 LATER = NOW + timedelta(seconds=5)
 WIDE = "\U0001f6d2"  # four bytes
 TEXT = WIDE * 256
-LARGEST = {
+LARGEST: dict[str, Any] = {
     "customer_id": WIDE * 128,
     "shipping_address": Address(TEXT, TEXT, TEXT, TEXT, TEXT),
     "total_amount": Decimal("999999999999.99"),
@@ -95,7 +96,7 @@ def test_no_transaction_is_too_large_and_each_change_is_in_one(
         assert len(part) + len(total_stock_delta(part)) <= MAX_ACTIONS
         assert sum(size(order_to_item(change.after)) for change in part) <= MAX_BYTES
     # As few as fit: no part could have taken the first change of the next one too.
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert len(list(transactions([*part, following[0]]))) == 2
 
 
