@@ -21,6 +21,10 @@ _ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
 _MAX_BATCH_WITHOUT_WINDOW = 10
 """Of an event source mapping (AWS Lambda API Reference, "CreateEventSourceMapping", BatchSize)."""
 
+_MAX_BATCHING_WINDOW = 40
+"""Seconds. What waits in it is in flight already: with the function's 10 s it must end before the messages, after 60 s,
+are seen again."""
+
 DEFAULT_MAX_RECEIVES = 14
 """Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
 
@@ -119,11 +123,12 @@ class AppSettings:
 
 
 def _batching_window(read: "_Reader", batch_size: int) -> int:
-    window = read.number("CONSUMER_BATCHING_WINDOW_SECONDS", 0, at_most=300)
+    window = read.number("CONSUMER_BATCHING_WINDOW_SECONDS", 0, at_most=_MAX_BATCHING_WINDOW)
     if batch_size > _MAX_BATCH_WITHOUT_WINDOW and not window:
         raise BadSetting(
-            "the setting CONSUMER_BATCHING_WINDOW_SECONDS must be a whole number from 1 to 300, not '0':"
-            f" CONSUMER_BATCH_SIZE is {batch_size}, and SQS has no batches over {_MAX_BATCH_WITHOUT_WINDOW} without it"
+            f"the setting CONSUMER_BATCHING_WINDOW_SECONDS must be a whole number from 1 to {_MAX_BATCHING_WINDOW},"
+            f" not '0': CONSUMER_BATCH_SIZE is {batch_size},"
+            f" and SQS has no batches over {_MAX_BATCH_WITHOUT_WINDOW} without it"
         )
     return window
 
