@@ -31,12 +31,16 @@ from chalicelib.use_cases.completion import Completion
 from chalicelib.use_cases.consuming import Consumer, MessagesLeft
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
-from chalicelib.use_cases.ports import Depth, Message
+from chalicelib.use_cases.paying import TIMEOUT
+from chalicelib.use_cases.ports import BATCH_SIZE, Depth, Message
 from chalicelib.use_cases.recovery import Recovery
 from chalicelib.use_cases.saga import Delivery, Never, ReadMessage
 
 NAME = "python -m benchmarks.backlog"
 CALL_SECONDS, VISIBILITY_TIMEOUT, POLL_SECONDS = 0.01, 60.0, 0.2
+WINDOW = 1.0
+"""Seconds. A batch of more than ten waits so long for what is missing, once."""
+
 MINUTE, RECOVER_SECONDS = 60.0, 50.0
 
 
@@ -138,7 +142,7 @@ class SimulatedPayments:
 
     def _ask(self, orders: Sequence[Order], answer: Any) -> list[Any]:
         rounds = -(-len(orders) // PAYMENTS_AT_ONCE)
-        self.simulation.sleep(AWAY_SECONDS if self.away else rounds * PAYMENT_SECONDS)
+        self.simulation.sleep(TIMEOUT if self.away else min(TIMEOUT, rounds * PAYMENT_SECONDS))
         return [Unknown("away") if self.away else answer for _ in orders]
 
 
@@ -225,6 +229,9 @@ class Stage:
             if not (taken := self.queue.take(self.batch)):
                 self.simulation.sleep(POLL_SECONDS)
                 continue
+            if BATCH_SIZE < self.batch > len(taken):
+                self.simulation.sleep(WINDOW)
+                taken += self.queue.take(self.batch - len(taken))
             began = self.simulation.now
             deadline = self.simulation.deadline(FUNCTION_SECONDS)
             handles = [message.message_id for message in taken]
@@ -316,12 +323,12 @@ POISON = ("none", "cannot be read", "a mistake in the program")
 
 
 def poison(kind: str, batch: int) -> tuple[str, ...]:
-    """A row: what the others suffer from one message among 20 orders a second."""
+    """A row: what the others suffer from one message among 50 orders a second."""
     stage = Stage(batch, consumers=2, stock=10**6)
 
     def clients() -> None:
-        for number in range(1200):
-            stage.simulation.sleep(0.05)
+        for number in range(1500):
+            stage.simulation.sleep(0.02)
             order = stage.place()
             if number == 200 and kind == POISON[1]:
                 stage.queue.put(None)
