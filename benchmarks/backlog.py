@@ -351,7 +351,9 @@ POISON_COLUMNS = ("message", "batch", "p50, s", "p99, s", "last, s", "dead lette
 # --- a flash sale ---
 
 
-def flash_sale(batch: int, consumers: int, wanted: int = 10_000, stock: int = 5_000) -> tuple[str, ...]:
+def flash_sale(
+    batch: int, consumers: int, wanted: int = 10_000, stock: int = 5_000, seconds: float = 120
+) -> tuple[str, ...]:
     """A row: everybody orders one unit within two seconds, and there is half of what they want."""
     stage = Stage(batch, consumers, stock)
 
@@ -363,7 +365,7 @@ def flash_sale(batch: int, consumers: int, wanted: int = 10_000, stock: int = 5_
 
     stage.begin()
     stage.simulation.begin(clients)
-    stage.simulation.run(600)
+    stage.simulation.run(seconds)
     statuses = Counter(order.status.value for order in stage.orders.orders.values())
     assert statuses == {"CONFIRMED": stock, "FAILED": wanted - stock}, statuses
     assert stage.orders.stock_left("hot") == 0

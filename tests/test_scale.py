@@ -34,7 +34,6 @@ CHEAP = [
     ("ms", "15", GOAL),
     *(("consumers", "2", Run(batch, consumers=2)) for batch in simulation.BATCHES),
     ("consumers", "8", Run(10, consumers=8)),
-    ("%", "100", Run(1, hot=1.0)),
 ]
 """Rows that take little time; `make simulation` prints them all."""
 
@@ -57,6 +56,15 @@ def test_five_thousand_orders_a_second_of_one_product_at_the_middle_assumption()
 @pytest.mark.parametrize("kind", backlog.POISON[1:])
 def test_the_page_has_what_a_poisonous_message_does(kind: str) -> None:
     assert f"| {' | '.join(backlog.poison(kind, 99))} |" in TEXT
+
+
+@pytest.mark.parametrize("batch", simulation.BATCHES)
+def test_where_nobody_is_in_the_way_the_simulation_agrees_with_the_capacity(batch: int) -> None:
+    chapter = TEXT.partition(f"### {sweep_of('consumers').title}\n")[2].partition("\n#")[0]
+    for consumers in (2, 8):
+        (figure,) = re.findall(rf"^\| {consumers} \| {batch} \| ([\d,]+) \|", chapter, re.MULTILINE)
+        computed = consumers * batch / capacity.seconds_of(batch)
+        assert float(figure.replace(",", "")) == pytest.approx(computed, rel=0.1)
 
 
 def test_every_table_of_the_page_is_whole() -> None:
@@ -175,4 +183,4 @@ def test_after_an_outage_of_a_minute_nothing_is_lost(away: str) -> None:
 
 def test_a_flash_sale_sells_what_there_is() -> None:
     """`flash_sale` itself asks that nothing is oversold, and nothing is left."""
-    assert backlog.flash_sale(99, 20, wanted=600, stock=300)[2:4] == ("300", "300")
+    assert backlog.flash_sale(99, 20, wanted=600, stock=300, seconds=15)[2:4] == ("300", "300")
