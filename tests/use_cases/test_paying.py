@@ -97,6 +97,20 @@ def test_the_patience_is_the_batchs_and_a_payment_that_has_not_begun_when_it_end
     assert len(provider.charged) == 2
 
 
+def test_of_a_hundred_payments_those_that_the_time_suffices_for_are_answered_and_the_others_are_unknown(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """The pool is bounded, whatever the batch: sixteen under way, and the rest wait their turn."""
+    orders, provider, hanging = [an_order(f"o{n}") for n in range(100)], Provider(), Event()
+    answered = iter(range(40))
+    provider.does = lambda _: None if next(answered, None) is not None else hanging.wait(10)
+    answers = BatchPayments(provider, pool, timeout=1).charge(orders)
+    begun = len(provider.charged)
+    hanging.set()
+    assert (len(answers), len(unknown([*answers]))) == (100, 60)
+    assert begun == 40 + 16
+
+
 FAULTS = [
     PaymentUnknown("timed out"),
     ReadTimeoutError(endpoint_url="provider"),
