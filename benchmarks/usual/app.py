@@ -57,6 +57,8 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     IdempotencyAlreadyInProgressError: (409, "This request is in progress. Try again"),
     IdempotencyPersistenceLayerError: (503, "Try again"),
 }
+_REFUSALS: tuple[type[Exception], ...] = (Invalid, *_ANSWERS)
+
 
 # --- POST /orders ---
 
@@ -95,7 +97,7 @@ def placing_handler(
         # What is handled out here leaves the idempotency record as it is.
         try:
             given: dict[str, Any] = place(event, context)
-        except (Invalid, *_ANSWERS) as refused:
+        except _REFUSALS as refused:
             status, message = _ANSWERS.get(type(refused), (400, str(refused)))
             given = answer(status, {"message": message})
         if logger:
