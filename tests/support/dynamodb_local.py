@@ -36,7 +36,6 @@ START_SECONDS = 60
 # the output fills neither a pipe nor a disk.
 _KEEPER = """
 import collections, subprocess, sys, threading
-from tests.support.network import free_port
 from subprocess import DEVNULL, PIPE, STDOUT
 java = subprocess.Popen(sys.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
 def wait_for_the_tests_to_end():
