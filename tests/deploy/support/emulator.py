@@ -36,7 +36,6 @@ _CERTIFICATE = Path("ministack-tls") / "server.crt"
 # group) when its standard input closes, which happens even if the tests are killed.
 _KEEPER = """
 import os, signal, subprocess, sys, threading
-from tests.support.network import free_port
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
 def end():
     try:
