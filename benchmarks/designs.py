@@ -1,6 +1,7 @@
 """The designs that are compared, behind one interface: OrderOnce, the usual design, and that after a second look.
 
-All run on the same engine, queue, clock, payment provider and faults (tests/support/world.py).
+All run on the same engine, queue, clock and payment provider (tests/support/world.py), and the same faults strike
+them (tests/support/faults.py).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,8 +26,9 @@ from chalicelib.domain.outcomes import Charged
 from chalicelib.entrypoints import messages
 from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.exchange import Request as HttpRequest
+from tests.support.faults import Life, MortalFake, strike
 from tests.support.orders import a_body
-from tests.support.world import Life, Mortal, Process, World
+from tests.support.world import Process, World
 
 FUNCTION_TIMEOUT_MS = 10_000
 """Of both functions, as OrderOnce's. The queue's visibility timeout is six times as long, as AWS advises."""
@@ -86,7 +88,7 @@ class OrderOnce:
 
     @life.setter
     def life(self, life: Life) -> None:
-        self._process.life = life
+        self._process.start(life)
 
     def place(self, request: Request) -> Answer:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -108,9 +110,9 @@ class Usual:
 
     def __init__(self, world: World, careful: bool = False) -> None:
         self.life = Life()
-        process: Any = self
-        client: Any = Mortal(world.dynamodb, process)
-        queue: Any = Mortal(world.queue, process)
+        client = world.client()
+        strike(client, self)
+        queue: Any = MortalFake(world.queue, self)
         self.provider = SimulatedPayments(client, world.stage["PAYMENTS_TABLE"])
         if careful:
             self._place = app.placing_handler(client, queue, write=write_same_order)

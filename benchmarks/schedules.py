@@ -3,18 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 
 from benchmarks.designs import Answer, Request, Running
 from tests.support.aws_calls import Killed
+from tests.support.faults import Life, life
 from tests.support.tables import stock_up
-from tests.support.world import Life, World
-
-FAULTS = ("dropped", "lost", "throttled", "failed", "conflict", "killed before", "killed after")
-"""No effect; the answer lost; ThrottlingException; a 500; a conflict; the process dies before or after the call."""
-
-WRITES = ("put_item", "update_item", "transact_write_items")
-"""What can meet a conflict."""
+from tests.support.world import World
 
 TRIES, RETRY_AFTER_SECONDS = 20, 15
 """A client that was not answered 2xx sends its request again: so often, so much later."""
@@ -142,23 +136,30 @@ class Shop:
         """The last message sent comes twice."""
         self.queue.deliver_again(self.stage["ORDER_QUEUE"], self.queue.sent[-1])
 
-    def run(self, scenario: Scenario, fault: str | None, number: int, call: int) -> tuple[Run, "Strike"]:
-        """One schedule."""
+    def run(self, scenario: Scenario, fault: str | None, number: int, call: int) -> tuple[Run, Life]:
+        """One schedule, and the life that the fault struck; it made no call of this number if there is none."""
         run = Run(self, number, scenario.gives_up)
         scenario.prepare(run)
-        meanwhile = scenario.meanwhile
-        strike = Strike(fault, call, lambda: meanwhile(run, self.other) if meanwhile else None)
-        self.struck.life = strike.life
+        struck = life(fault, call) if fault else Life()
+        if meanwhile := scenario.meanwhile:
+            struck.at = {call: lambda: meanwhile(run, self.other)}
+        self.struck.life = struck
         with suppress(Killed):
             scenario.act(run, self.struck)
         self.struck.life = Life()
+        self._come_to_rest(run)
+        struck.land()
+        self._come_to_rest(run)
+        return run, struck
+
+    def _come_to_rest(self, run: Run) -> None:
+        """The client repeats its requests, unless it has given up; then time passes until nothing is on the queue."""
         for request in run.requests if not run.gives_up else ():
             run.insist(request)
         for _ in range(10):
             self.go_on(seconds=61)
             if not self.queue.waiting():
                 break
-        return run, strike
 
     def go_on(self, **passed: float) -> None:
         """Time passes, an operator redrives the dead letters, schedules and deliveries happen."""
@@ -178,31 +179,3 @@ class Shop:
 
     def _delete(self, queue: str, receipts: Sequence[str]) -> None:
         self.queue.delete_message_batch(QueueUrl=queue, Entries=[{"ReceiptHandle": receipt} for receipt in receipts])
-
-
-class Strike:
-    """A fault at call `number` of a life, just after `meanwhile` happened (None: only that happens)."""
-
-    def __init__(self, fault: str | None, number: int, meanwhile: Callable[[], object]) -> None:
-        self._fault, self._number = fault, number
-        self._calls = count()
-        self._spoilt = ""
-        fatal = number if fault and fault.startswith("killed") else None
-        at = {number: meanwhile}
-        self.life = Life(dies_at=fatal, after=fault == "killed after", spoils=self._spoils, at=at)
-
-    @property
-    def reached(self) -> bool:
-        """Whether there was such a call."""
-        return self.life.made > self._number
-
-    @property
-    def struck(self) -> bool:
-        """Whether something went wrong: only writes of DynamoDB meet a conflict."""
-        return self._fault is not None and self.reached and (self._fault != "conflict" or self._spoilt in WRITES)
-
-    def _spoils(self, name: str) -> str | None:
-        if next(self._calls) != self._number:
-            return None
-        self._spoilt = name
-        return self._fault
