@@ -103,6 +103,7 @@ def _row(name: str, tried: Sequence[Tried], counts: Callable[[Tried], bool]) -> 
 def try_all(endpoint: str, scenarios: Collection[str], faults: Sequence[str]) -> Iterator[Tried]:
     """Every schedule of these scenarios and faults on every design; `endpoint` is DynamoDB Local's."""
     for design in DESIGNS:
+        print(f"{design} ...", file=sys.stderr)
         with on_dynamodb_local(endpoint) as stage:
             yield from try_design(stage, design, scenarios, faults)
 
