@@ -21,6 +21,7 @@ help:
 	@echo '             DATA=dir keeps its data in a folder'
 	@echo 'make seed    place N=1000 orders on the running OrderOnce'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
+	@echo 'make faults  strike every call with every fault, at length, and count the schedules; ARGS as for make test'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
@@ -48,6 +49,10 @@ seed: $(STAMP)
 test: $(STAMP)
 	@echo 'Running the tests.'
 	@exec $(VENV)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP)
+	@FAULTS=all exec $(VENV)/bin/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)

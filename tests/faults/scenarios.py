@@ -4,7 +4,8 @@ An act makes its calls of AWS one after the other. After somebody was struck by 
 same again, as clients, SQS and schedules do. In the end the world comes to rest, and every promise is asked.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -17,12 +18,13 @@ from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message
 from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
-from tests.support.faults import Life, life_with
+from tests.support.faults import FAULTS, REFUSED, Life, life_with
 from tests.support.orders import a_body, an_event
 from tests.support.stage import Stage
 from tests.support.tables import forget_order, stock_in, stock_up
 from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
+ALL = os.environ.get("FAULTS") == "all"
 STOCK = {"p1": 100_000, "p2": 100_000, "rare": 0}
 
 
@@ -224,12 +226,20 @@ class Trial:
             process.provider.decline_percent = 100 if scenario == "decline" else 0
         self.runs: list[Run] = []
 
-    def calls(self) -> int:
-        """How many calls the act makes when nothing goes wrong."""
+    def places(self, faults: Collection[str] | None = None) -> list[tuple[int, str]]:
+        """Where the act can be struck, and by what: numbers of its calls, when nothing goes wrong, with faults.
+
+        By default all faults; without FAULTS=all, of those that are only refused each call meets one.
+        """
         run = self.prepared("nothing")
         self.struck.start(Life())
         self.act(run, self.struck)
-        return self.struck.life.made
+        return [
+            (call.number, fault)
+            for call in self.struck.life.calls
+            for fault in faults or FAULTS
+            if call.can_be(fault) and (ALL or faults or fault not in REFUSED or fault == REFUSED[call.number % 3])
+        ]
 
     def prepared(self, name: str) -> Run:
         run = Run(self.world, self.healthy, name.replace(" ", "-"))

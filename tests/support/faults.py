@@ -42,6 +42,9 @@ FAULTS = {
 }
 """Each fault, and what it means. What botocore repeats is struck at each attempt, but for "lost once"."""
 
+REFUSED = ("dropped", "throttled", "failed")
+"""Without effect, and an error in the end: three faults, and one to the code above the adapters."""
+
 _CONFLICTS = {
     "transact_write_items": "TransactionCanceledException",
     "put_item": "TransactionConflictException",
@@ -54,12 +57,18 @@ _REFUSALS = {"throttled": ("ThrottlingException", 400), "failed": ("InternalServ
 
 @dataclass
 class Call:
-    """A call of a process: its number in the process's life, its name (`put_item`), and the fault that strikes it."""
+    """A call of a process: its number in the process's life, its name (`put_item`), whether botocore repeats it, and
+    the fault that strikes it."""
 
     number: int
     name: str
-    fault: str | None
+    repeated: bool
+    fault: str | None = None
     attempts: int = 0
+
+    def can_be(self, fault: str) -> bool:
+        """Whether the fault can strike it: a conflict is of writes, and what is not repeated is lost for good."""
+        return self.name in _CONFLICTS if fault == "conflict" else fault != "lost once" or self.repeated
 
     def refusal(self, transaction: Callable[[], int]) -> tuple[int, dict[str, Any]] | None:
         """The status and the error with which AWS refuses it, if it does; `transaction` counts its actions."""
@@ -103,11 +112,12 @@ class Life:
         while self._late:
             self._late.pop(0)()
 
-    def begin(self, name: str) -> Call:
+    def begin(self, name: str, repeated: bool) -> Call:
         """A call begins. Raises Killed where the process dies before it, or has died."""
         with self._lock:
             self._check_alive()
-            call = Call(self.made, name, self._fault(name))
+            call = Call(self.made, name, repeated)
+            call.fault = self._fault(call)
             self.calls.append(call)
             self.struck += call.fault is not None
             if call.fault == "killed before":
@@ -134,9 +144,11 @@ class Life:
             raise wait()
         return answer
 
-    def _fault(self, name: str) -> str | None:
-        fault = ("killed after" if self.after else "killed before") if self.made == self.dies_at else self.spoils(name)
-        return None if fault == "conflict" and name not in _CONFLICTS else fault
+    def _fault(self, call: Call) -> str | None:
+        if call.number == self.dies_at:
+            return "killed after" if self.after else "killed before"
+        fault = self.spoils(call.name)
+        return fault if fault and call.can_be(fault) else None
 
     def _check_alive(self) -> None:
         if self.dead:
@@ -171,7 +183,7 @@ def strike(client: "DynamoDBClient", process: Mortal) -> None:
     endpoint: Any = client._endpoint  # type: ignore[attr-defined]
 
     def begin(model: OperationModel, **_: object) -> None:
-        here.call = process.life.begin(xform_name(model.name))
+        here.call = process.life.begin(xform_name(model.name), repeated=True)
         here.life = process.life
 
     def attempt(request: AWSPreparedRequest, **_: object) -> Any:
@@ -202,7 +214,7 @@ def _answer(request: AWSPreparedRequest, status: int, error: Mapping[str, Any]) 
 
 
 class MortalFake:
-    """A fake in place of a client, whose calls are those of a process. It has no retries: "lost once" is "lost"."""
+    """A fake in place of a client, whose calls are those of a process. It repeats none."""
 
     def __init__(self, fake: Any, process: Mortal) -> None:
         self._fake, self._process = fake, process
@@ -212,7 +224,7 @@ class MortalFake:
 
         def called(**params: Any) -> Any:
             life = self._process.life
-            call = life.begin(name)
+            call = life.begin(name, repeated=False)
             if refusal := call.refusal(lambda: 0):
                 status, error = refusal
                 answer: Any = {"Error": {"Code": error["code"]}, "ResponseMetadata": {"HTTPStatusCode": status}}

@@ -380,7 +380,7 @@ class World:
             self.unaccounted.append(f"deleted from {queue}: {message.body}")
 
     def _is_handed_over(self, order_id: str) -> bool:
-        found = self.stage.item("ORDERS_TABLE", {"orderId": order_id})
+        found = self.stage.item("ORDERS_TABLE", {"orderId": order_id}) if order_id else None
         if found is None:
             return False
         published = {event["sequence"] for event in self.bus.published if event["orderId"] == order_id}
@@ -437,12 +437,13 @@ def check_messages(world: World, for_people: Collection[str] = ()) -> None:
     Each was deleted once its order had ended, with its events published and its money given back, or had an outbox
     entry, or once it was kept elsewhere; the rest are dead letters that nothing but people can help.
     """
-    assert not world.unaccounted
-    assert not world.queue.waiting()
-    assert world.queue.letters_for_people() == set(for_people)
+    assert not world.unaccounted, world.unaccounted
+    letters = world.queue.letters_for_people()
+    assert letters == set(for_people), letters.symmetric_difference(for_people)
+    assert not world.queue.waiting(), "messages are left"
     stored = {order["orderId"] for order in world.stage.items("ORDERS_TABLE")}
     lost = [m.body for m in world.queue.sent if order_id_in(m.body) not in stored and m.body not in for_people]
-    assert not lost
+    assert not lost, lost
 
 
 def check_events(world: World) -> None:
