@@ -1,6 +1,6 @@
 """OrderOnce and the usual design under the same schedules: which promises does each keep?
 
-`make reliability` prints two tables, and ends with status 1 if OrderOnce broke a promise, or any design did where
+`make reliability` prints three tables, and ends with status 1 if OrderOnce broke a promise, or any design did where
 nothing went wrong.
 
 A *schedule* is a scenario, a fault, and the call of AWS at which the fault strikes. Each scenario is run with each
@@ -74,17 +74,18 @@ def try_design(stage: Stage, name: str, scenarios: Collection[str], faults: Sequ
 
 
 def report(tried: Sequence[Tried]) -> Iterator[str]:
-    """The tables, as Markdown."""
+    """The tables, as Markdown: by promise, by scenario and by fault."""
     struck = [each for each in tried if each.fault]
     yield from _head("promise")
     for promise in PROMISES:
         yield _row(promise, struck, lambda each, promise=promise: promise in each.broken)  # type: ignore[misc]
     yield _row("all of them", struck, lambda each: bool(each.broken))
-    yield ""
-    yield from _head("scenario")
-    for scenario in dict.fromkeys(each.scenario for each in tried):
-        yield _row(scenario, [each for each in struck if each.scenario == scenario], lambda each: bool(each.broken))
-    yield _row("any, and nothing goes wrong", [e for e in tried if not e.fault], lambda each: bool(each.broken))
+    for what in ("scenario", "fault"):
+        yield ""
+        yield from _head(what)
+        for name in dict.fromkeys(getattr(each, what) for each in struck):
+            yield _row(name, [each for each in struck if getattr(each, what) == name], lambda each: bool(each.broken))
+    yield _row("none", [each for each in tried if not each.fault], lambda each: bool(each.broken))
 
 
 def _head(what: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.usual.app import Order, Payments, charge, new_order, put_order, stock_update
+from benchmarks.usual.app import Order, Payments, charge, new_order, order_item, stock_update
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,7 +22,12 @@ def write_same_order(dynamodb: "DynamoDBClient", event: dict[str, Any]) -> Order
     names = json.dumps([event["headers"].get("Idempotency-Key"), json.loads(event["body"])], sort_keys=True)
     order = new_order(event, str(uuid.uuid5(uuid.NAMESPACE_URL, names)))
     try:
-        put_order(dynamodb, order)
+        dynamodb.put_item(
+            TableName=os.environ["ORDERS_TABLE"],
+            Item=order_item(order),
+            ConditionExpression="attribute_not_exists(orderId)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:
         stored: Any = refused.response
         return order | {"createdAt": stored["Item"]["createdAt"]["S"]}
