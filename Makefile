@@ -21,9 +21,11 @@ help:
 	@echo '             DATA=dir keeps its data in a folder'
 	@echo 'make seed    place N=1000 orders on the running OrderOnce'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
+	@echo 'make faults  strike every call with every fault, at length, and count the schedules; ARGS as for make test'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
+	@echo 'make reliability   OrderOnce and the usual design under the same faults: which promises each keeps, in tables'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -47,6 +49,10 @@ seed: $(STAMP)
 test: $(STAMP)
 	@echo 'Running the tests.'
 	@exec $(VENV)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP)
+	@FAULTS=all exec $(VENV)/bin/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)
@@ -98,6 +104,10 @@ MINUTES ?= 5
 .PHONY: soak
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
+
+.PHONY: reliability
+reliability: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.reliability
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram

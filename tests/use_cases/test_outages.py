@@ -8,9 +8,10 @@ from chalicelib import exact_json
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.faults import Unavailable
 from tests.support.conservation import check_conserved
+from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, produce, world_of
 
 STOCK = {"p1": 1000}
 DYNAMODB = {"put_item", "update_item", "transact_write_items", "get_item", "batch_get_item", "query"}
@@ -75,8 +76,8 @@ class Outage:
 
 @pytest.mark.parametrize("minutes", [2, 90])
 @pytest.mark.parametrize("away", AWAY)
-def test_every_order_ends_after_an_outage_without_anybody(real_aws: Stage, away: str, minutes: int) -> None:
-    with world_of(real_aws, away, STOCK, rate=0) as world:
+def test_every_order_ends_after_an_outage_without_anybody(real_tables: Stage, away: str, minutes: int) -> None:
+    with world_of(real_tables, away, STOCK, rate=0) as world:
         outage = Outage(world, away)
         outage.place(0)
         outage.begin()
@@ -91,7 +92,7 @@ def test_every_order_ends_after_an_outage_without_anybody(real_aws: Stage, away:
                 break
             outage.minute()
         assert outage.is_quiet()
-        ended = check_conserved(real_aws, STOCK)
+        ended = check_conserved(real_tables, STOCK)
         assert set(ended) == {"CONFIRMED"}
-        assert outage.orders <= {item["orderId"] for item in real_aws.items("ORDERS_TABLE")}
+        assert outage.orders <= {item["orderId"] for item in real_tables.items("ORDERS_TABLE")}
         check_events(world)
