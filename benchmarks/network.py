@@ -72,11 +72,15 @@ class Network:
 def without_network(current: Callable[[], Network]) -> Iterator[None]:
     """Inside, no client reaches anything but the answers of the network that is current."""
     original = URLLib3Session.send
-    URLLib3Session.send = lambda _, request: current().send(request)  # type: ignore[method-assign]
+
+    def send(_: URLLib3Session, request: Any) -> Any:
+        return current().send(request)
+
+    setattr(URLLib3Session, "send", send)  # noqa: B010 - a method cannot be assigned otherwise
     try:
         yield
     finally:
-        URLLib3Session.send = original  # type: ignore[method-assign]
+        setattr(URLLib3Session, "send", original)  # noqa: B010 - see above
 
 
 def refused_with(item: Document) -> Document:

@@ -52,6 +52,15 @@ def places(document: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from places(item, (*way, name))
 
 
+def put(value: Any) -> Callable[[Any, Any], None]:
+    """The change to another value."""
+
+    def change(inside: Any, name: Any) -> None:
+        inside[name] = value
+
+    return change
+
+
 def changed(document: Any, way: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
     """A copy that is changed at a place: `change` gets what holds it and its name there."""
     copy = deepcopy(document)
@@ -76,7 +85,7 @@ def spoilt(draw: st.DrawFn) -> Any:
         if draw(st.integers(0, 3)) == 0:
             document = changed(document, way, lambda inside, name: inside.__delitem__(name))
         else:
-            document = changed(document, way, lambda inside, name, value=value: inside.__setitem__(name, value))
+            document = changed(document, way, put(value))
     return document
 
 
@@ -112,7 +121,7 @@ def test_each_nasty_value_at_each_place_is_accepted_exactly_if_it_fits(name: str
     for document in DOCUMENTS:
         for way in places(document):
             for value in NASTY:
-                spoiled = changed(document, way, lambda inside, name, value=value: inside.__setitem__(name, value))
+                spoiled = changed(document, way, put(value))
                 accepted = acceptance(name, is_new)(spoiled)
                 both.add(accepted)
                 if accepted or not has_float(value):
