@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings as environment
 from chalicelib.adapters import clients
@@ -104,14 +104,13 @@ def compose(
 def service() -> Service:
     """The service of this process's environment. Raises BadSetting, with the setting's name."""
     settings = Settings.from_environment()
-    return compose(settings, clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
+    events: Any = clients.AtFirstUse(clients.events)
+    sns: Any = clients.AtFirstUse(clients.sns)
+    return compose(settings, clients.dynamodb(), clients.sqs(), events, sns)
 
 
 def reset() -> None:
     """Forget the service, its clients and its settings: the next call reads the environment again."""
     service.cache_clear()
     environment.app_settings.cache_clear()
-    clients.dynamodb.cache_clear()
-    clients.sns.cache_clear()
-    clients.sqs.cache_clear()
-    clients.events.cache_clear()
+    clients.forget()

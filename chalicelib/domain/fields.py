@@ -152,8 +152,11 @@ def write_values(values: Mapping[str, Any]) -> Document:
 
 def read(document: Mapping[str, Any], place: In) -> dict[str, Any]:
     """The values of a document by attribute. Raises LookupError, TypeError, ValueError for a broken one."""
-    present = ((field, document.get(field.name)) for field in _BY_PLACE[place])
-    return {field.attribute: field.codec.read(value) for field, value in present if value is not None}
+    return {
+        field.attribute: field.codec.read(value)
+        for field in _BY_PLACE[place]
+        if (value := document.get(field.name)) is not None
+    }
 
 
 def name_of(attribute: str) -> str:

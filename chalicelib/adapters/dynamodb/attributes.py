@@ -56,7 +56,8 @@ def _list(values: list[Any] | tuple[Any, ...]) -> Attribute:
 
 
 def _map(values: dict[str, Any]) -> Attribute:
-    return {"M": {name: typed(value) for name, value in values.items()}}
+    # Most of an order is text: no call for each.
+    return {"M": {name: {"S": value} if type(value) is str else typed(value) for name, value in values.items()}}
 
 
 _WRITERS: Mapping[type, Callable[[Any], Attribute]] = {
