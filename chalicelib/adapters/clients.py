@@ -1,5 +1,6 @@
 """The AWS clients: made once, low level, with the time limits that the rest relies on; traced where X-Ray is."""
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,25 @@ def _client(service: str) -> Any:
 def dynamodb() -> "DynamoDBClient":
     """The client of DynamoDB."""
     client: DynamoDBClient = _client("dynamodb")
+    client.meta.events.register("before-parse.dynamodb", _take_refused_items)
     return client
+
+
+def _take_refused_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """An item that comes back with a refusal is taken as it is: botocore would read it twice, member by member.
+
+    A duplicate is mostly that. Binary attributes, which no order has, would differ: they are left to botocore.
+    """
+    body = response_dict["body"]
+    if response_dict["status_code"] != 400 or b'"Item"' not in body or b'"B"' in body or b'"BS"' in body:
+        return
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return  # not DynamoDB's: what it is, botocore says
+    taken = {name: document.pop(name) for name in ("Item", "CancellationReasons") if name in document}
+    customized_response_dict.update(taken)
+    response_dict["body"] = json.dumps(document).encode()
 
 
 @cache
