@@ -5,8 +5,8 @@ measured is the CPU of a process, alike for whoever calls.
 """
 
 import json
+import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -28,20 +28,16 @@ class _Body:
 
 
 class Network:
-    """Prepared answers by operation (`PutItem`): one for every call, or a queue of them. `calls` are those made."""
+    """Prepared answers by operation (`PutItem`). `calls` are those made; `delay`, the seconds that each takes."""
 
     def __init__(self) -> None:
+        self.delay = 0.0
         self.calls: list[tuple[str, bytes]] = []
         self._always: dict[str, tuple[int, bytes]] = {}
-        self._next: dict[str, deque[tuple[int, bytes]]] = {}
 
     def always(self, operation: str, document: Document, status: int = 200) -> None:
-        """What each call of the operation is answered."""
+        """What each call of the operation is answered from now on."""
         self._always[operation] = status, json.dumps(document).encode()
-
-    def then(self, operation: str, document: Document, status: int = 200) -> None:
-        """What one call of the operation is answered, before it is as `always` says again."""
-        self._next.setdefault(operation, deque()).append((status, json.dumps(document).encode()))
 
     def first(self, operation: str) -> Document:
         """What the operation was first asked with."""
@@ -57,8 +53,9 @@ class Network:
         target: Any = request.headers["X-Amz-Target"]
         operation = (target if isinstance(target, str) else target.decode()).rpartition(".")[2]
         self.calls.append((operation, cast("bytes", request.body)))
-        queue = self._next.get(operation)
-        status, content = queue.popleft() if queue else self._always[operation]
+        status, content = self._always[operation]
+        if self.delay:
+            time.sleep(self.delay)
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "Content-Length": str(len(content)),

@@ -1,120 +1,41 @@
-"""What one order costs in CPU: this service, the usual design and bare boto3, side by side in one run.
+"""What one order costs: this service, the usual design and bare boto3, side by side in one run.
 
-`make bench` prints the table of docs/performance.md. All get the same requests, three lines an order, the same
-answers of AWS (`benchmarks/network.py`), and turns: one call each, round after round, so that a busy machine is as slow
-to all. A figure is the median of CPU time (`time.process_time`), in milliseconds.
+`make bench` prints the tables of docs/performance.md. All get the same requests, three lines an order, the same answers
+of AWS (`benchmarks/network.py`), and turns: one call each, round after round, so that a busy machine is as slow to all.
+A figure is a median; CPU is `time.process_time`, all threads of the process.
 """
 
 import argparse
-import gc
 import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from benchmarks.network import Network, refused_with, without_network
+from benchmarks.scenario import (
+    ENVIRONMENT,
+    ORDER,
+    PRODUCTS,
+    Context,
+    Document,
+    batch_of_ten,
+    everything_succeeds,
+    fresh,
+    request,
+)
 
-Document = dict[str, Any]
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "STAGE": "bench",
-    "AUTH": "iam",
-    "CURRENCY": "USD",
-    "ORDERS_TABLE": "bench-orders",
-    "INVENTORY_TABLE": "bench-inventory",
-    "IDEMPOTENCY_TABLE": "bench-idempotency",
-    "PAYMENTS_TABLE": "bench-payments",
-    "ORDER_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/bench-orders",
-    "ORDER_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/bench-dead-letters",
-    "EVENT_BUS": "bench",
-    "ALERTS_TOPIC": "arn:aws:sns:us-east-1:123456789012:bench",
-    "POWERTOOLS_SERVICE_NAME": "bench",
-    "POWERTOOLS_METRICS_NAMESPACE": "OrderOnce",
-}
-"""A deployed stage: queues by URL, logs as JSON, requests that the gateway has authorised."""
-
-PRODUCTS = {"PROD-001": "29.99", "PROD-003": "49.99", "PROD-007": "5.00"}
-LINES = [{"productId": product, "quantity": 2, "unitPrice": float(price)} for product, price in PRODUCTS.items()]
-ORDER = {"customerId": "CUST-42", "items": LINES, "totalAmount": 169.96, "currency": "USD"}
-
-
-PEERS = ("bare", "full", "tuned", "cached")
-
-
-class Context:
-    """Lambda's context object."""
-
-    function_name = "bench"
-    function_version = "$LATEST"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:bench"
-    aws_request_id = "5f1a7b9e-3c5d-4e6f-8a0b-1c2d3e4f5a6b"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 10_000
-
-
-def request(key: str) -> Document:
-    """POST /orders as API Gateway hands it to a function."""
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-        "Host": "abcdef1234.execute-api.us-east-1.amazonaws.com",
-        "Idempotency-Key": key,
-        "User-Agent": "shop/1.0",
-        "X-Amzn-Trace-Id": "Root=1-5e6f8a0b-1c2d3e4f5a6b7c8d9e0f1a2b",
-        "X-Forwarded-For": "192.0.2.1",
-        "X-Forwarded-Port": "443",
-        "X-Forwarded-Proto": "https",
-    }
-    return {
-        "resource": "/orders",
-        "path": "/orders",
-        "httpMethod": "POST",
-        "headers": headers,
-        "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourcePath": "/orders",
-            "httpMethod": "POST",
-            "path": "/bench/orders",
-            "stage": "bench",
-            "requestId": "5f1a7b9e-3c5d-4e6f-8a0b-1c2d3e4f5a6b",
-        },
-        "body": json.dumps(ORDER),
-        "isBase64Encoded": False,
-    }
-
-
-def everything_succeeds() -> Network:
-    """A world in which every write succeeds."""
-    network = Network()
-    network.always("PutItem", {})
-    network.always("UpdateItem", {})
-    network.always("TransactWriteItems", {})
-    network.always("SendMessage", {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": "0" * 32})
-    rows = [{"productId": {"S": p}, "name": {"S": f"Product {p}"}, "price": {"N": n}} for p, n in PRODUCTS.items()]
-    found = {ENVIRONMENT["INVENTORY_TABLE"]: rows}
-    network.always("BatchGetItem", {"Responses": found, "UnprocessedKeys": {}})
-    network.always("PutEvents", {"FailedEntryCount": 0, "Entries": [{"EventId": str(uuid.uuid4())}] * 10})
-    return network
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -131,21 +52,21 @@ class Candidate:
 class Race:
     """Who is compared, in turns."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self.candidates = candidates
+    def __init__(self, candidates: Sequence[Candidate], clock: Callable[[], float] = time.process_time) -> None:
+        self.candidates, self.clock = candidates, clock
         self.current = candidates[0]
 
     def run(self, rounds: int, warm_up: int = 30) -> dict[str, float]:
-        """The median of each, in ms of CPU: one call each, round after round."""
+        """The median of each, in ms: one call each, round after round."""
         with without_network(lambda: self.current.network):
             for number in range(rounds + warm_up):
                 for candidate in self.candidates:
                     self.current = candidate
                     argument = candidate.argument()
                     candidate.network.calls.clear()
-                    began = time.process_time()
+                    began = self.clock()
                     candidate.call(argument)
-                    took = time.process_time() - began
+                    took = self.clock() - began
                     if number >= warm_up:
                         candidate.times.append(took * 1000)
         return {candidate.name: statistics.median(candidate.times) for candidate in self.candidates}
@@ -170,8 +91,7 @@ def silent() -> Iterator[None]:
 # --- those compared ---
 
 
-def fresh() -> Document:
-    return request(str(uuid.uuid4()))
+PEERS = ("bare", "full", "tuned", "cached")
 
 
 def aws(tuned: bool) -> tuple[Any, Any]:
@@ -260,25 +180,6 @@ def instant() -> Any:
     return Instant()
 
 
-def batch_of_ten(sent: list[Document]) -> Document:
-    """The event of ten fresh messages: what the service itself sent."""
-    attributes = {"ApproximateReceiveCount": "1", "SentTimestamp": str(int(time.time() * 1000))}
-    records = [
-        {
-            "messageId": str(uuid.uuid4()),
-            "receiptHandle": "receipt",
-            "body": message["MessageBody"],
-            "attributes": attributes,
-            "messageAttributes": {
-                name: {"stringValue": value["StringValue"], "dataType": "String"}
-                for name, value in message["MessageAttributes"].items()
-            },
-        }
-        for message in sent
-    ]
-    return {"Records": records}
-
-
 def consumer() -> Candidate:
     import app
     from chalicelib.adapters import clients
@@ -301,33 +202,107 @@ def consumer() -> Candidate:
 
 # --- the rows ---
 
+COLUMNS = ("this", "bare", "full", "tuned", "cached", "boto3 alone", "boto3 tuned")
+GOALS = {
+    "new order, ms": {"bare": 0.48, "full": 0.38, "tuned": 0.75},
+    "duplicate, ms": {"bare": 1.2, "full": 0.97, "tuned": 1.75},
+    "first order of a cold process, ms": {"full": 0.85},
+    "latency at 5 ms a call, ms": {"bare": 0.5, "full": 0.5, "tuned": 0.5},
+}
+"""What this service may cost, as a part of what a peer costs."""
 
-def warm(rounds: int) -> dict[str, dict[str, float]]:
-    """New orders, duplicates, and ten messages: the medians of each."""
-    with silent():
-        made = handlers()
-        new = Race([Candidate(name, call, fresh) for name, call in made.items() if name != "cached"]).run(rounds)
-        race = Race([Candidate(name, call, fresh) for name, call in made.items()])
-        with without_network(lambda: race.current.network):
-            for candidate in race.candidates:
-                race.current = candidate
-                duplicates(candidate)
-        duplicate = race.run(rounds)
-        ten = Race([consumer()])
-        batch = ten.run(max(10, rounds // 10), warm_up=5)
-    calls = [name for name, _ in ten.candidates[0].network.calls]
-    print("calls of a batch:", calls)
-    return {"new order": new, "duplicate": duplicate, "ten messages, an order": {"this": batch["ten messages"] / 10}}
+Row = Mapping[str, float]
+
+
+def raced(made: Mapping[str, Callable[[Document], Any]]) -> list[Candidate]:
+    return [Candidate(name, call, fresh) for name, call in made.items()]
+
+
+def new_orders(made: Mapping[str, Callable[[Document], Any]], rounds: int) -> Row:
+    # A new order is in no cache: *cached* would be *bare*.
+    return Race([candidate for candidate in raced(made) if candidate.name != "cached"]).run(rounds)
+
+
+def duplicate_orders(made: Mapping[str, Callable[[Document], Any]], rounds: int) -> Row:
+    race = Race(raced(made))
+    with without_network(lambda: race.current.network):
+        for candidate in race.candidates:
+            race.current = candidate
+            duplicates(candidate)
+    return race.run(rounds)
+
+
+def latency(made: Mapping[str, Callable[[Document], Any]], rounds: int) -> Row:
+    """Elapsed ms of a new order where each call of AWS takes 5 ms."""
+    race = Race([candidate for candidate in raced(made) if candidate.name != "cached"], clock=time.perf_counter)
+    for candidate in race.candidates:
+        candidate.network.delay = 0.005
+    return race.run(rounds, warm_up=3)
+
+
+def cold(rounds: int) -> Row:
+    """CPU of a process that starts, is traced by X-Ray, and answers one order: everything is in it, the start too."""
+    times: dict[str, list[float]] = {"this": [], "full": []}
+    environment = os.environ | ENVIRONMENT | {"LAMBDA_TASK_ROOT": "/var/task"}
+    for _ in range(rounds):
+        for name, taken in times.items():
+            run = [sys.executable, "-m", "benchmarks.cold", name]
+            ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+            taken.append(float(ended.stderr.splitlines()[-1]))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def zip_bytes() -> int:
+    """The size of the package of a stage, with the X-Ray SDK; it is built, from the package index or pip's cache."""
+    from deploy.packaging import ZIP_NAME, package
+    from deploy.vendoring import vendor
+    from tests.deploy.packages import without_dependencies
+
+    with tempfile.TemporaryDirectory() as folder:
+        project = without_dependencies(Path(folder))
+        (project / "requirements.txt").write_bytes((ROOT / "requirements.txt").read_bytes())
+        vendor(project / "vendor")
+        package("prod", project / "out", project)
+        return (project / "out" / ZIP_NAME).stat().st_size
+
+
+def printed(rows: Mapping[str, Row]) -> Iterator[str]:
+    """The figures, and below them each as a part of the peers', with the goal."""
+    yield f"| | {' | '.join(COLUMNS)} |"
+    yield "| --- |" + " --- |" * len(COLUMNS)
+    for name, row in rows.items():
+        yield f"| {name} | {' | '.join(f'{row[column]:.2f}' if column in row else '' for column in COLUMNS)} |"
+    yield ""
+    yield "| this, as a part of | peer | is | goal |"
+    yield "| --- | --- | --- | --- |"
+    for name, goals in GOALS.items():
+        for peer_name, goal in goals.items():
+            yield f"| {name} | {peer_name} | {rows[name]['this'] / rows[name][peer_name]:.2f} | {goal} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What one order costs in CPU, compared.")
-    parser.add_argument("--rounds", type=int, default=500)
+    parser = argparse.ArgumentParser(description="What one order costs, compared.")
+    parser.add_argument("--rounds", type=int, default=500, help="calls of each that are measured")
+    parser.add_argument("--zip", action="store_true", help="build the package too, and print its size")
     given = parser.parse_args()
     os.environ.update(ENVIRONMENT)
-    gc.collect()
-    for row, medians in warm(given.rounds).items():
-        print(f"{row:24}", *(f"{name} {value:.3f}" for name, value in medians.items()), sep="  ")
+    with silent():
+        made = handlers()
+        rows = {
+            "new order, ms": new_orders(made, given.rounds),
+            "duplicate, ms": duplicate_orders(made, given.rounds),
+            "first order of a cold process, ms": cold(max(3, given.rounds // 25)),
+            "latency at 5 ms a call, ms": latency(made, max(3, given.rounds // 5)),
+        }
+        batch = consumer()
+        ten = Race([batch]).run(max(3, given.rounds // 10), warm_up=2)["ten messages"] / 10
+        rows["ten fresh messages, ms an order"] = {"this": ten}
+    for line in printed(rows):
+        print(line)
+    calls = ", ".join(name for name, _ in batch.network.calls)
+    print(f"\nTen fresh messages, payments instant: {calls}, one after another.")
+    if given.zip:
+        print(f"The zip: {zip_bytes():,} bytes.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The clients: what they read of a refusal is what botocore reads, and they are made when they are needed."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -38,8 +37,13 @@ def refusal(client: Any, document: dict[str, Any], content: bytes | None = None,
 
     client.meta.events.register("before-send.dynamodb", answer)
     action: Any = {"Put": {"TableName": "orders", "Item": {}}}
-    calls: dict[str, Callable[[], object]] = {CANCELLED: lambda: client.transact_write_items(TransactItems=[action])}
-    call = calls.get(document.get("__type", ""), lambda: client.put_item(TableName="orders", Item={}))
+
+    def call() -> None:
+        if document.get("__type") == CANCELLED:
+            client.transact_write_items(TransactItems=[action])
+        else:
+            client.put_item(TableName="orders", Item={})
+
     with pytest.raises(ClientError) as raised:
         call()
     found: dict[str, Any] = dict(raised.value.response)
