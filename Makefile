@@ -24,6 +24,7 @@ help:
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
+	@echo 'make mutants put mistakes into the code, and see whether a test fails for each; SAMPLE=60 ONLY=chalicelib/domain'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -98,6 +99,15 @@ MINUTES ?= 5
 .PHONY: soak
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
+
+ONLY ?=
+SAMPLE ?=
+AGAIN ?=
+
+# An hour or more for all of them. AGAIN=1: only those that survived the last time.
+.PHONY: mutants
+mutants: $(STAMP)
+	@exec $(VENV)/bin/python -m tests.mutants.run --only '$(ONLY)' $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram
