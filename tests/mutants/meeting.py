@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from tests.mutants.equivalents import key_of, reasons
@@ -19,18 +20,48 @@ from tests.mutants.session import Known, Session, Verdict, in_session, say
 from tests.support.environments import python_with
 from tests.support.template import ROOT
 
-MEET = {
-    "chalicelib/domain": (
-        "tests/domain",
-        "--ignore=tests/domain/test_life_cycle.py",  # whole walks: all that it sees, cheaper tests see too
-        "tests/adapters/dynamodb/test_items.py",
-        "tests/adapters/dynamodb/test_writes.py",
-        "tests/use_cases/test_completion.py",
-    ),
-    "chalicelib/use_cases": ("tests/use_cases", "tests/ops/test_export.py"),
-    "chalicelib/adapters/dynamodb": ("tests/adapters/dynamodb", "tests/use_cases/test_reports.py"),
+_REPORTS = "tests/use_cases/test_reports.py"
+_DOMAIN = (
+    *(f"tests/domain/test_{name}.py" for name in ("changes", "fields", "idempotency", "ids", "order", "pricing")),
+    *(f"tests/domain/test_{name}.py" for name in ("request", "shipments")),
+    *(f"tests/adapters/dynamodb/test_{name}.py" for name in ("items", "writes")),
+    "tests/use_cases/test_completion.py",
+)
+_USE_CASES = {
+    "committing": ("committing", "reports"),
+    "completion": ("completion", "payment_keys", "reports"),
+    "consuming": ("consuming", "reports"),
+    "dead_letters": ("dead_letters", "reports"),
+    "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
+    "in_flight": ("in_flight", "dead_letters"),
+    "letters": ("letters",),
+    "monitoring": ("monitoring", "reports"),
+    "operations": ("operations", "shipping", "reports"),
+    "paying": ("paying", "reports"),
+    "placing": ("placing",),
+    "ports": ("letters",),
+    "recovery": ("recovery", "reports"),
+    "saga": ("fulfilment", "consuming", "payment_keys", "reports"),
 }
-"""What mutmut makes mutants of, and the tests that they meet."""
+_DYNAMODB = {
+    "claims": ("tests/adapters/dynamodb/test_claims.py",),
+    "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
+    "last_alert": ("tests/use_cases/test_monitoring.py",),
+    "reads": ("tests/adapters/dynamodb/test_repository.py",),
+    "reasons": ("tests/adapters/dynamodb/test_writes.py",),
+    "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),
+    "update": ("tests/adapters/dynamodb/test_repository.py",),
+    "writes": ("tests/adapters/dynamodb/test_writes.py", "tests/adapters/dynamodb/test_repository.py"),
+}
+MEET: dict[str, tuple[str, ...]] = {
+    **{str(path.relative_to(ROOT)): _DOMAIN for path in sorted((ROOT / "chalicelib" / "domain").glob("*.py"))},
+    **{
+        f"chalicelib/use_cases/{name}.py": tuple(f"tests/use_cases/test_{test}.py" for test in tests)
+        for name, tests in _USE_CASES.items()
+    },
+    **{f"chalicelib/adapters/dynamodb/{name}.py": tests for name, tests in _DYNAMODB.items()},
+}
+"""The files that mutmut makes mutants of, and the tests that those meet: the cheapest that can see all they do."""
 
 BUDGET = 20.0
 """CPU seconds of tests for a mutant: one that the cheapest of its tests do not kill in that time has survived."""
@@ -64,8 +95,7 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
     sys.path.append(sysconfig.get_path("purelib", vars={"base": str(_environment())}))
     from tests.mutants.generated import mutants_of
 
-    paths = [str(path.relative_to(ROOT)) for folder in MEET for path in sorted((ROOT / folder).glob("*.py"))]
-    chosen = [path for path in paths if path.startswith(only.partition(":")[0])]
+    chosen = [path for path in MEET if path.startswith(only.partition(":")[0])]
     mutants = [one for path in chosen for one in mutants_of(path) if f"{path}:{one.name}".startswith(only)]
     if sample is not None:
         say(f"a sample of {sample} out of {len(mutants)}, seed {seed}")
@@ -92,9 +122,9 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
                 left = (time.monotonic() - began) / number * (len(here) - number) / 60
                 say(f"{number} of {len(here)}, {survived} survived, about {left:.0f} minutes to go")
 
-    for folder, tests in MEET.items():
-        if here := [one for one in todo if one.path.startswith(f"{folder}/")]:
-            in_session(tests, partial(meet, here))
+    for tests, found in groupby(todo, lambda one: MEET[one.path]):
+        here = list(found)
+        in_session(tests, partial(meet, here))
     return verdicts
 
 
@@ -129,7 +159,6 @@ class _Meeting:
 
 def _known(session: Session) -> dict[str, Known]:
     """What the tests do without a mutant. Kept for each test file until it changes, or the code or what tests share."""
-    files = [str(path.relative_to(ROOT)) for folder in MEET for path in sorted((ROOT / folder).glob("*.py"))]
     shared = [*(ROOT / "chalicelib").rglob("*.py"), *(ROOT / "tests" / "support").glob("*.py")]
     shared += (ROOT / "tests").rglob("conftest.py")
     known: dict[str, Known] = {}
@@ -137,7 +166,7 @@ def _known(session: Session) -> dict[str, Known]:
         kept = CACHE / "known" / f"{_digest([path, *shared])}.json"
         if not kept.exists():
             began = time.monotonic()
-            found = session.without_mutant(names, files)
+            found = session.without_mutant(names, list(MEET))
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps({name: asdict(one) for name, one in found.items()}), "utf-8")
             say(f"{path.relative_to(ROOT)}: {len(names)} tests, {time.monotonic() - began:.0f} s")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.equivalents import LIST, equivalents, key_of
+from tests.mutants.meeting import MEET
 from tests.mutants.mutant import Mutant, Stale, functions_in
 from tests.mutants.own import OWN, Own
 from tests.mutants.run import report
@@ -58,6 +59,14 @@ def test_each_condition_that_is_sent_to_dynamodb_has_an_own_mutant() -> None:
         loosened = {line for row in OWN if ROOT / row.path == path for line in row.mutant().lines}
         for number, line in enumerate(lines, 1):
             assert number in loosened or not written.search(line), f"{path}:{number}: {line}"
+
+
+def test_each_function_of_the_three_folders_is_in_a_file_that_mutmut_is_given() -> None:
+    folders = ("domain", "use_cases", "adapters/dynamodb")
+    files = [path for folder in folders for path in (ROOT / "chalicelib" / folder).glob("*.py")]
+    with_functions = {str(path.relative_to(ROOT)) for path in files if functions_in(path.read_text("utf-8"))}
+    assert with_functions <= set(MEET)
+    assert all((ROOT / test).is_file() for tests in MEET.values() for test in tests)
 
 
 def test_each_row_of_the_equivalents_is_about_lines_that_are_there_and_has_a_reason() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.payment_key import fresh_payment_key
+from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.paying import BatchPayments
 from chalicelib.use_cases.ports import Message
+from tests.support.events import FakeLambdaContext
 from tests.support.payments import TimesOut
 from tests.support.shop import Shop
 from tests.support.tables import forget_order
@@ -338,3 +340,121 @@ def test_an_order_that_another_release_wrote(shop: Shop) -> None:
     shop.change_stored(order_id, status="RETURNED")
     assert shop.recover() == 0
     assert said(shop) == [("WARNING", "order cannot be read by this release", {"orderId": order_id})]
+
+
+# --- why a message is retried, or a request is not answered ---
+
+
+def reasons(shop: Shop) -> list[str]:
+    return [keys["reason"] for _, _, keys in said(shop, "message will be retried")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "reason"),
+    [
+        ("TransactWriteItems", "InternalServerError", "TransactWriteItems: InternalServerError"),
+        ("TransactWriteItems", "TransactionConflictException", "conflict"),
+        ("UpdateItem", "ValidationException", "UpdateItem: ValidationException"),
+        ("PutEvents", "InternalException", "PutEvents: InternalException"),
+    ],
+)
+def test_a_call_that_fails_is_named(shop: Shop, operation: str, code: str, reason: str) -> None:
+    place(shop)
+    status = 400 if code in ("TransactionConflictException", "ValidationException") else 500
+    shop.calls.refuse(code, operation, status=status, times=None)
+    assert shop.run_queue() == 1
+    assert reasons(shop) == [reason]
+
+
+def test_a_catalogue_that_cannot_be_read_is_named(shop: Shop) -> None:
+    shop.produce(shop.event("ORD-1"), shop.event("ORD-2"))
+    shop.calls.refuse("InternalServerError", "BatchGetItem", status=500, times=None)
+    assert shop.run_queue() == 1
+    assert reasons(shop) == ["BatchGetItem: InternalServerError"] * 2
+    assert shop.orders() == []
+
+
+def test_an_order_that_is_gone_again_before_each_reservation_is_still_pending(shop: Shop) -> None:
+    order_id = place(shop)
+    shop.calls.meanwhile(lambda: forget_order(shop.stage, order_id), "TransactWriteItems", times=None)
+    assert shop.run_queue() == 1
+    assert (reasons(shop), shop.status(order_id)) == (["still PENDING"], "PENDING")
+    assert len(shop.calls.of("TransactWriteItems")) == 4
+
+
+def test_an_order_that_is_another_one_when_it_is_confirmed_is_still_reserved(shop: Shop) -> None:
+    order_id = place(shop)
+
+    def created_again() -> None:
+        shop.change_stored(order_id, paymentKey=fresh_payment_key(order_id))
+
+    shop.calls.meanwhile(created_again, "UpdateItem")
+    assert shop.run_queue() == 1
+    assert (reasons(shop), shop.status(order_id)) == (["still RESERVED"], "RESERVED")
+
+
+def test_a_refund_without_an_answer_and_an_entry_that_cannot_be_removed_are_named(shop: Shop) -> None:
+    order_id = confirmed(shop)
+    shop.cancel(order_id)
+    shop.payments.on("refund", TimesOut.BEFORE)
+    shop.calls.refuse("ValidationException", "UpdateItem", nth=1)
+    assert shop.run_queue() == 1
+    shop.come_again()
+    assert shop.run_queue() == 1
+    assert reasons(shop) == [f"refund of {order_id} timed out", "UpdateItem: ValidationException"]
+
+
+def test_what_another_release_wrote_is_named(shop: Shop) -> None:
+    order_id = place(shop)
+    shop.change_stored(order_id, fingerprint="v9:" + "0" * 64)
+    assert shop.run_queue() == 1
+    assert shop.post(shop.order(), "k1").status == 503
+    text = "\"the fingerprint's version 'v9' is unknown to this release\""
+    assert reasons(shop) == [text]
+    assert [keys["reason"] for _, _, keys in said(shop, "unavailable")] == [text]
+
+
+@pytest.mark.parametrize("faulty", [False, True], ids=["before the first step", "after a fault that nobody expected"])
+def test_time_that_is_up_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch, faulty: bool) -> None:
+    shop.produce(shop.event("ORD-1"), shop.event("ORD-2"))
+    context = FakeLambdaContext()
+
+    def fulfil(*_: object) -> None:
+        context.remaining_ms = 0
+        raise RuntimeError("a mistake in the program")
+
+    if faulty:
+        monkeypatch.setattr(Fulfilment, "fulfil", fulfil)
+    messages = shop.receive()
+    remaining = iter([10_000])
+    if not faulty:
+        monkeypatch.setattr(context, "get_remaining_time_in_millis", lambda: next(remaining, 0))
+    assert not shop.consume(messages, context=context)
+    assert reasons(shop) == ["no time left"] * 2
+
+
+def test_of_two_different_orders_with_one_id_in_a_batch_one_waits(shop: Shop) -> None:
+    shop.produce(shop.event("ORD-1"), shop.event("ORD-1", quantity=2))
+    assert shop.run_queue() == 1
+    assert reasons(shop) == ["another order with this id is in the same batch"]
+
+
+@pytest.mark.parametrize("verb", ["place", "cancel", "fill in"])
+def test_a_request_that_cannot_be_written_says_so_in_the_log(shop: Shop, verb: str) -> None:
+    order_id = confirmed(shop)
+    if verb == "fill in":
+        shop.ship(order_id)
+    forget(shop)
+    for operation in ("PutItem", "UpdateItem", "TransactWriteItems"):
+        shop.calls.refuse("InternalServerError", operation, status=500, times=None)
+    ask = {
+        "place": lambda: shop.post(shop.order(), "k2"),
+        "cancel": lambda: shop.cancel(order_id),
+        "fill in": lambda: shop.ship(order_id, carrier="UPS"),
+    }
+    assert ask[verb]().status == 503
+    operation = {"place": "PutItem", "cancel": "TransactWriteItems", "fill in": "UpdateItem"}[verb]
+    what = "stored" if verb == "place" else "changed"
+    ((level, _, keys),) = said(shop, "unavailable")
+    assert level == "WARNING"
+    assert keys["reason"] == f"the order could not be {what}: Retryable(reason='{operation}: InternalServerError')"
