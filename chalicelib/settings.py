@@ -147,6 +147,11 @@ def app_settings() -> AppSettings:
     return AppSettings.from_environment()
 
 
+def trace_header() -> str | None:
+    """The trace that Lambda says the present invocation is part of, as `Root=1-…;Parent=…`; None: it is not traced."""
+    return os.environ.get("_X_AMZN_TRACE_ID")
+
+
 def checked_at_import() -> AppSettings:
     """The same for app.py: a bad value of any setting ends the process with one sentence that names it.
 

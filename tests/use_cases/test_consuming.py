@@ -435,6 +435,7 @@ def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_neede
     (message,) = small_shop.receive()
     message["Attributes"]["ApproximateReceiveCount"] = "14"
     if has_entry:
+        clock.advance(seconds=5)
         fail(small_shop, order_id)
         assert small_shop.consume([message])
     else:

@@ -8,9 +8,10 @@ from chalicelib import exact_json
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.faults import Unavailable
 from tests.support.conservation import check_conserved
+from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
 STOCK = {"p1": 1000}
 DYNAMODB = {"put_item", "update_item", "transact_write_items", "get_item", "batch_get_item", "query"}
@@ -78,9 +79,9 @@ class Outage:
     [*((away, minutes, 10) for away in AWAY for minutes in (2, 90)), ("everything", 2, 100), ("everything", 90, 100)],
 )
 def test_every_order_ends_after_an_outage_without_anybody(
-    real_aws: Stage, away: str, minutes: int, batch_size: int
+    real_tables: Stage, away: str, minutes: int, batch_size: int
 ) -> None:
-    with world_of(real_aws, away, STOCK, rate=0) as world:
+    with world_of(real_tables, away, STOCK, rate=0) as world:
         outage = Outage(world, away, batch_size)
         outage.place(0)
         outage.begin()
@@ -99,7 +100,8 @@ def test_every_order_ends_after_an_outage_without_anybody(
                 break
             outage.minute()
         assert outage.is_quiet()
-        ended = check_conserved(real_aws, STOCK)
+        ended = check_conserved(real_tables, STOCK)
         assert set(ended) == {"CONFIRMED"}
-        assert outage.orders <= {item["orderId"] for item in real_aws.items("ORDERS_TABLE")}
+        assert outage.orders <= {item["orderId"] for item in real_tables.items("ORDERS_TABLE")}
         check_events(world)
+        check_messages(world)
