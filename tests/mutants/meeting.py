@@ -42,6 +42,7 @@ _USE_CASES = {
     "ports": ("letters",),
     "recovery": ("recovery", "reports"),
     "saga": ("fulfilment", "consuming", "payment_keys", "reports"),
+    "transactions": ("transactions", "committing"),
 }
 _DYNAMODB = {
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
