@@ -139,10 +139,12 @@ class Run:
         self.ship(self.healthy)
 
     def lost(self) -> None:
-        """Its message is gone, and it is overdue."""
+        """Its message is gone, and it is overdue. It is a quarter of an hour, when `recover` replays too."""
         self.placed()
         self.world.queue.lose(self.world.stage["ORDER_QUEUE"], self.expected)
         self.world.clock.advance(seconds=61)
+        now = self.world.clock()
+        self.world.clock.advance(seconds=-(60 * now.minute + now.second) % 900)
 
     def poisoned(self) -> None:
         """Messages that can never pass: no JSON, no order, and another order with the id of one that exists."""
@@ -186,7 +188,7 @@ class Run:
 
 Act = Callable[[Run, Process], None]
 Record = Callable[[str, object], None]
-"""pytest's fixture `record_property`; `conftest.py` has what is recorded."""
+"""pytest's fixture `record_property`: `conftest.py` says what is recorded."""
 
 SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
     "place with a key": (Run.nothing, lambda run, process: run.place(process, run.name)),

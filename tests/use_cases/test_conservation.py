@@ -26,7 +26,7 @@ from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import statuses_in
-from tests.support.world import Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -170,6 +170,7 @@ def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Sta
         chaos.run()
         statuses = check_conserved(real_tables, BEFORE, {*chaos.ids, *chaos.produced})
         check_events(world)
+        check_messages(world)
         assert len(statuses) >= 3, f"too peaceful to show anything: {statuses}"
 
 

@@ -11,7 +11,7 @@ from tests.support.conservation import check_conserved
 from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.world import Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
 STOCK = {"p1": 1000}
 DYNAMODB = {"put_item", "update_item", "transact_write_items", "get_item", "batch_get_item", "query"}
@@ -96,3 +96,4 @@ def test_every_order_ends_after_an_outage_without_anybody(real_tables: Stage, aw
         assert set(ended) == {"CONFIRMED"}
         assert outage.orders <= {item["orderId"] for item in real_tables.items("ORDERS_TABLE")}
         check_events(world)
+        check_messages(world)
