@@ -28,8 +28,8 @@ AWAY: dict[str, Callable[[str], bool]] = {
 class Outage:
     """An hour or two of a stage. Each minute the schedule fires and the queue is polled, as far as they work."""
 
-    def __init__(self, world: World, away: str) -> None:
-        self.world, self.away = world, away
+    def __init__(self, world: World, away: str, batch_size: int = 10) -> None:
+        self.world, self.away, self.batch_size = world, away, batch_size
         self.process: Process = world.process()
         self.orders: set[str] = set()
 
@@ -53,7 +53,7 @@ class Outage:
         except Unavailable:
             assert not self.is_quiet(), "nothing is away any more"
         if self.queue_works:
-            while self.world.deliver(self.process):
+            while self.world.deliver(self.process, self.batch_size):
                 pass
 
     def is_quiet(self) -> bool:
@@ -74,13 +74,21 @@ class Outage:
             self.orders.add(f"ORD-{number}")
 
 
-@pytest.mark.parametrize("minutes", [2, 90])
-@pytest.mark.parametrize("away", AWAY)
-def test_every_order_ends_after_an_outage_without_anybody(real_tables: Stage, away: str, minutes: int) -> None:
+@pytest.mark.parametrize(
+    ("away", "minutes", "batch_size"),
+    [*((away, minutes, 10) for away in AWAY for minutes in (2, 90)), ("everything", 2, 100), ("everything", 90, 100)],
+)
+def test_every_order_ends_after_an_outage_without_anybody(
+    real_tables: Stage, away: str, minutes: int, batch_size: int
+) -> None:
     with world_of(real_tables, away, STOCK, rate=0) as world:
-        outage = Outage(world, away)
+        outage = Outage(world, away, batch_size)
         outage.place(0)
         outage.begin()
+        for number in range(12 if batch_size > 10 else 0):
+            if outage.queue_works:
+                produce(world, f"ORD-more-{number}", {"p1": 1})
+                outage.orders.add(f"ORD-more-{number}")
         for minute in range(minutes):
             if minute % 30 == 1:
                 outage.place(minute)

@@ -5,10 +5,7 @@ Python is also the runtime of the Lambda functions, so what is not in the deploy
 listens on 127.0.0.1 alone, keeps everything in memory, and ends with the process that started it, however that ends.
 """
 
-import fcntl
-import hashlib
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -20,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.environments import NotInstalled, python_with
 from tests.support.network import free_port
 from tests.support.template import ROOT
 
@@ -83,7 +81,10 @@ def running() -> Iterator[Emulator]:
     last words where it does not start."""
     if shutil.which("openssl") is None:
         raise Unavailable("The emulator makes its certificate by openssl, and there is no `openssl` on this machine")
-    python = _python()
+    try:
+        python = python_with(REQUIREMENTS, CACHE)
+    except NotInstalled as failed:
+        raise Unavailable(f"The emulator could not be installed:\n{failed}") from failed
     for attempt in (1, 2, 3):
         with tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True) as folder:
             port = free_port()
@@ -97,35 +98,6 @@ def running() -> Iterator[Emulator]:
         # Between choosing a port and opening it another process may have taken it.
         if "already in use" not in said or attempt == 3:
             raise RuntimeError(f"The emulator did not start on port {port}. Its last words:\n{said}")
-
-
-def version() -> str:
-    """Identifies an environment: by what is installed in it, and by its Python."""
-    return hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
-
-
-def _python() -> Path:
-    """The Python of the emulator's environment. The first process to ask makes it while others wait."""
-    folder = CACHE / version()
-    complete, python = folder / "complete", folder / "bin" / "python"
-    if complete.exists():
-        return python
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _run(sys.executable, "-m", "venv", str(folder))
-            pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-            _run(*pip, "-r", str(REQUIREMENTS))
-            complete.touch()  # last: an interrupted installation is repeated
-    return python
-
-
-def _run(*command: str) -> None:
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        raise Unavailable(f"The emulator could not be installed:\n{(ran.stdout + ran.stderr)[-2000:]}")
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """The emulator is installed completely or not at all, and ends with the process that started it."""
 
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.deploy.support import emulator as engine
+from tests.support.environments import NotInstalled
 from tests.support.network import free_port
 from tests.support.template import ROOT
 
@@ -19,14 +22,14 @@ def test_without_openssl_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch, t
         pass
 
 
-def test_an_installation_that_fails_says_why_and_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wrong = tmp_path / "requirements.txt"
-    wrong.write_text("no requirement at all\n")
-    monkeypatch.setattr(engine, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(engine, "REQUIREMENTS", wrong)
-    for _ in range(2):
-        with pytest.raises(engine.Unavailable, match="Invalid requirement"):
-            engine._python()
+def test_an_emulator_that_cannot_be_installed_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: object) -> NoReturn:
+        raise NotInstalled("no such package")
+
+    monkeypatch.setattr(engine, "python_with", fails)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/openssl")
+    with pytest.raises(engine.Unavailable, match="no such package"), engine.running():
+        pass
 
 
 @pytest.mark.slow
