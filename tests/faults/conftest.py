@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A table of what each test recorded as `schedules`: what strikes, and how often.
 
