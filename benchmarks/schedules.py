@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 from benchmarks.designs import Answer, Request, Running
 from tests.support.aws_calls import Killed
-from tests.support.faults import Life, life
+from tests.support.faults import Life
 from tests.support.tables import stock_up
 from tests.support.world import World
 
@@ -109,6 +110,18 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
+def _at(call: int, fault: str | None) -> Callable[[str], str | None]:
+    """The fault strikes at call number `call`. A conflict strikes transactions only: where a design writes an item in
+    no transaction, its single writes cannot meet one."""
+    numbers = count()
+
+    def spoils(name: str) -> str | None:
+        here = next(numbers) == call
+        return fault if here and (fault != "conflict" or name == "transact_write_items") else None
+
+    return spoils
+
+
 class Shop:
     """A design in the world: two healthy processes, and one that faults strike."""
 
@@ -140,7 +153,7 @@ class Shop:
         """One schedule, and the life that the fault struck; it made no call of this number if there is none."""
         run = Run(self, number, scenario.gives_up)
         scenario.prepare(run)
-        struck = life(fault, call) if fault else Life()
+        struck = Life(spoils=_at(call, fault))
         if meanwhile := scenario.meanwhile:
             struck.at = {call: lambda: meanwhile(run, self.other)}
         self.struck.life = struck
@@ -148,8 +161,9 @@ class Shop:
             scenario.act(run, self.struck)
         self.struck.life = Life()
         self._come_to_rest(run)
-        struck.land()
-        self._come_to_rest(run)
+        if fault == "late":
+            struck.land()
+            self._come_to_rest(run)
         return run, struck
 
     def _come_to_rest(self, run: Run) -> None:
