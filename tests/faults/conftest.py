@@ -4,16 +4,16 @@ from collections import Counter
 
 import pytest
 
-SCHEDULES = "schedules"
-"""The property in which a test records what it strikes with, and how many schedules it tries."""
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A table (a hook: pytest takes it from here if it is told to run this folder)."""
+    """A table of what each test recorded as `schedules`: what strikes, and how often.
+
+    (A hook: pytest takes it from here if it is told to run this folder.)
+    """
     scenarios, schedules, failed = Counter[str](), Counter[str](), Counter[str]()
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
-            if recorded := dict(report.user_properties).get(SCHEDULES):
+            if recorded := dict(report.user_properties).get("schedules"):
                 kind, tried = recorded
                 scenarios[kind] += 1
                 schedules[kind] += tried

@@ -8,9 +8,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count, groupby
+from zlib import crc32
 
 from chalicelib import exact_json
+from chalicelib.adapters.dynamodb.items import SHARDS
 from chalicelib.deadline import NO_DEADLINE
+from chalicelib.domain.idempotency import order_id_from_key
 from chalicelib.domain.order import Status
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.settings import DEFAULT_MAX_RECEIVES
@@ -18,7 +22,7 @@ from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message
 from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
-from tests.support.faults import FAULTS, REFUSED, Life, life_with
+from tests.support.faults import FAULTS, REFUSED, Call, Life, life_with
 from tests.support.orders import a_body, an_event
 from tests.support.stage import Stage
 from tests.support.tables import forget_order, stock_in, stock_up
@@ -139,10 +143,19 @@ class Run:
         self.ship(self.healthy)
 
     def lost(self) -> None:
-        """Its message is gone, and it is overdue."""
-        self.placed()
+        """Its message is gone, and it alone is overdue, always in the same shard.
+
+        It is a quarter of an hour, when `recover` replays too.
+        """
+        self.deliver(self.healthy)
+        keys = (f"{self.name}-{number}" for number in count())
+        self.place(
+            self.healthy, next(key for key in keys if crc32(order_id_from_key(self.name, key).encode()) % SHARDS == 0)
+        )
         self.world.queue.lose(self.world.stage["ORDER_QUEUE"], self.expected)
         self.world.clock.advance(seconds=61)
+        now = self.world.clock()
+        self.world.clock.advance(seconds=-(60 * now.minute + now.second) % 900)
 
     def poisoned(self) -> None:
         """Messages that can never pass: no JSON, no order, and another order with the id of one that exists."""
@@ -186,7 +199,7 @@ class Run:
 
 Act = Callable[[Run, Process], None]
 Record = Callable[[str, object], None]
-"""pytest's fixture `record_property`; `conftest.py` has what is recorded."""
+"""pytest's fixture `record_property`: `conftest.py` says what is recorded."""
 
 SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
     "place with a key": (Run.nothing, lambda run, process: run.place(process, run.name)),
@@ -226,17 +239,23 @@ class Trial:
             process.provider.decline_percent = 100 if scenario == "decline" else 0
         self.runs: list[Run] = []
 
-    def places(self, faults: Collection[str] | None = None) -> list[tuple[int, str]]:
-        """Where the act can be struck, and by what: numbers of its calls, when nothing goes wrong, with faults.
-
-        By default all faults; without FAULTS=all, of those that are only refused each call meets one.
-        """
+    def calls(self) -> list[Call]:
+        """The act's calls when nothing goes wrong. Without FAULTS=all: of equal ones in a row the first and last."""
         run = self.prepared("nothing")
         self.struck.start(Life())
         self.act(run, self.struck)
+        calls = self.struck.life.calls
+        rows = [list(row) for _, row in groupby(calls, key=lambda call: call.name)]
+        return calls if ALL else [call for row in rows for call in (row[0], *row[1:][-1:])]
+
+    def places(self, faults: Collection[str] | None = None) -> list[tuple[int, str]]:
+        """Where the act can be struck, and by what: numbers of its calls, with faults.
+
+        By default all faults; without FAULTS=all, of those that are only refused each call meets one.
+        """
         return [
             (call.number, fault)
-            for call in self.struck.life.calls
+            for call in self.calls()
             for fault in faults or FAULTS
             if call.can_be(fault) and (ALL or faults or fault not in REFUSED or fault == REFUSED[call.number % 3])
         ]

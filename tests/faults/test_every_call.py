@@ -1,7 +1,7 @@
 """Every call × every fault: whatever goes wrong at whichever call, in the end every promise is kept.
 
 `tests/support/faults.py` has the faults, and says below what they are put in; `scenarios.py` has what is struck.
-FAULTS=all (`make faults`) tries more: every refusal at every call, and more pairs.
+FAULTS=all (`make faults`) tries more: every refusal, each of several equal calls in a row, and more pairs.
 """
 
 from itertools import product

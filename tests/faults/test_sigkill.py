@@ -20,8 +20,6 @@ from tests.support.stage import Stage
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-MAX_CALLS = 40
-
 
 class Remote:
     """A fake that is in another process: each call is sent there."""
@@ -37,15 +35,15 @@ class Remote:
         return call
 
 
-def killed(one: Trial, run: Run, number: int, after: bool) -> bool:
-    """Whether a process that did the act was killed at this call; False: it made fewer calls, and ended."""
+def kill(one: Trial, run: Run, life: Life) -> None:
+    """A process lives this life while it does the act, and is killed."""
     here, there = Pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads (pytest's), which the child does not use
         child = os.fork()
     if child == 0:
         here.close()
-        _die_in_the_act(one, run, there, Life(dies_at=number, after=after, die=_kill_me))
+        _die_in_the_act(one, run, there, life)
     there.close()
     fakes = {"queue": one.world.queue, "bus": one.world.bus}
     try:
@@ -54,9 +52,7 @@ def killed(one: Trial, run: Run, number: int, after: bool) -> bool:
             here.send(getattr(fakes[name], method)(*args, **params))
     except (EOFError, ConnectionError):
         pass
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def _die_in_the_act(one: Trial, run: Run, connection: Connection, life: Life) -> None:
@@ -80,15 +76,9 @@ def test_a_process_killed_by_the_system_at_whichever_call_breaks_no_promise(
     real_tables: Stage, scenario: str, record_property: Record
 ) -> None:
     with trial(real_tables, scenario) as one:
-        schedules = 0
-        for after in (False, True):
-            for number in range(MAX_CALLS):
-                run = one.prepared(f"killed-{'after' if after else 'before'}-{number}")
-                one.world.clock.advance(seconds=61)  # its own clock is a copy
-                reached = killed(one, run, number, after)
-                one.act(run, one.healthy)
-                if not reached:
-                    break
-                schedules += 1
-            assert 0 < number < MAX_CALLS - 1
-        record_property("schedules", ("SIGKILL at one call", schedules))
+        schedules = [(call.number, after) for call in one.calls() for after in (False, True)]
+        for number, after in schedules:
+            run = one.prepared(f"killed-{'after' if after else 'before'}-{number}")
+            kill(one, run, Life(dies_at=number, after=after, die=_kill_me))
+            one.act(run, one.healthy)
+        record_property("schedules", ("SIGKILL at one call", len(schedules)))
