@@ -107,6 +107,8 @@ class Process:
                 sleep=world.clock.sleep,
                 random=world.pauses.random,
             )
+            # They are made at first use, with their pools: here.
+            _ = self.service.consumer, self.service.recovery
 
     def close(self) -> None:
         pool: Any = self.service.consumer.fulfilment.payments.pool
