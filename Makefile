@@ -22,6 +22,7 @@ help:
 	@echo 'make seed    place N=1000 orders on the running OrderOnce'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make faults  strike every call with every fault, at length, and count the schedules; ARGS as for make test'
+	@echo 'make chaos   random schedules for MINUTES=5, or one SCHEDULE; PROCESSES=1 ORDERS=10000: real processes, killed'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
@@ -107,6 +108,13 @@ MINUTES ?= 5
 .PHONY: soak
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
+
+# SEED repeats a search; PLANTED=1 looks for mistakes planted in a copy of the service, each for MINUTES.
+.PHONY: chaos
+chaos: $(STAMP)
+	@exec $(VENV)/bin/python -m tests.faults.chaos --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)') \
+	  $(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(PLANTED),--planted) \
+	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)')
 
 .PHONY: reliability
 reliability: $(STAMP)

@@ -35,3 +35,9 @@ def test_help_names_the_two_commands(tmp_path: Path) -> None:
     said = make(tmp_path, "help")
     assert "make run" in said.stdout
     assert "make test" in said.stdout
+
+
+def test_a_schedule_is_handed_on_as_one_word(tmp_path: Path) -> None:
+    said = make(tmp_path, "-n", "chaos", "SCHEDULE=place key=1 fault=lost@1; cancel", "SEED=7")
+    assert "--schedule 'place key=1 fault=lost@1; cancel'" in said.stdout
+    assert "--seed '7'" in said.stdout

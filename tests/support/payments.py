@@ -51,6 +51,11 @@ class FlakyPayments:
         while self._later:
             self._later.pop()()
 
+    @property
+    def late(self) -> int:
+        """How many calls are still to take effect."""
+        return len(self._later)
+
     def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
         return self._call("charge", payment_key, lambda: self.provider.charge(payment_key, amount, currency))
 

@@ -107,8 +107,8 @@ class Process:
                 sleep=world.clock.sleep,
                 random=world.pauses.random,
             )
-            if world.rate == 0:
-                _ = self.service.consumer, self.service.recovery  # all that has a pool, which is made at first use
+            # They are made at first use, with their pools: here.
+            _ = self.service.consumer, self.service.recovery
 
     def close(self) -> None:
         pool: Any = self.service.consumer.fulfilment.payments.pool
