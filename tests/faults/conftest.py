@@ -22,5 +22,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("schedules tried")
         terminalreporter.line("| what strikes | scenarios | schedules | scenarios with a violation |")
         terminalreporter.line("| --- | ---: | ---: | ---: |")
-    for kind in scenarios:
+    for kind in sorted(scenarios):
         terminalreporter.line(f"| {kind} | {scenarios[kind]} | {schedules[kind]:,} | {failed[kind]} |")

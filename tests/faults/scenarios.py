@@ -228,6 +228,12 @@ SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
 """What has happened before, and the act."""
 
 
+def useful(number: int, fault: str) -> bool:
+    """Whether the fault at this call is tried without FAULTS=all: each call meets one of those that only refuse it, and
+    who is killed before a call was killed after the one before it."""
+    return ALL or (fault == REFUSED[number % 3] if fault in REFUSED else fault != "killed before" or number == 0)
+
+
 class Trial:
     """A scenario, run as often as there are schedules; `check` asks every promise."""
 
@@ -249,15 +255,12 @@ class Trial:
         return calls if ALL else [call for row in rows for call in (row[0], *row[1:][-1:])]
 
     def places(self, faults: Collection[str] | None = None) -> list[tuple[int, str]]:
-        """Where the act can be struck, and by what: numbers of its calls, with faults.
-
-        By default all faults; without FAULTS=all, of those that are only refused each call meets one.
-        """
+        """Numbers of the act's calls, each with a fault that can strike it; by default with each that is useful."""
         return [
             (call.number, fault)
             for call in self.calls()
             for fault in faults or FAULTS
-            if call.can_be(fault) and (ALL or faults or fault not in REFUSED or fault == REFUSED[call.number % 3])
+            if call.can_be(fault) and (faults or useful(call.number, fault))
         ]
 
     def prepared(self, name: str) -> Run:

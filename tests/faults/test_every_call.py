@@ -1,7 +1,8 @@
 """Every call × every fault: whatever goes wrong at whichever call, in the end every promise is kept.
 
 `tests/support/faults.py` has the faults, and says below what they are put in; `scenarios.py` has what is struck.
-FAULTS=all (`make faults`) tries more: every refusal, each of several equal calls in a row, and more pairs.
+FAULTS=all (`make faults`) tries more: `useful` says what is left out otherwise, of equal calls in a row only the first
+and the last are struck, and there are fewer pairs.
 """
 
 from itertools import product
@@ -13,13 +14,13 @@ from tests.support.stage import Stage
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-PAIRS = {
+PAIRS: dict[str, tuple[str, ...]] = {
     "place with a key": ("lost", "killed before", "killed after"),
-    "place without a key": ("lost", "killed before", "killed after"),
     "fulfil one": ("lost", "killed after"),
 }
 if ALL:
-    PAIRS = dict.fromkeys(PAIRS, ("dropped", "lost", "late", "conflict", "killed before", "killed after"))
+    EVERY = ("dropped", "lost", "late", "conflict", "killed before", "killed after")
+    PAIRS = dict.fromkeys([*PAIRS, "place without a key"], EVERY)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

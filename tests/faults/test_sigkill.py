@@ -76,9 +76,9 @@ def test_a_process_killed_by_the_system_at_whichever_call_breaks_no_promise(
     real_tables: Stage, scenario: str, record_property: Record
 ) -> None:
     with trial(real_tables, scenario) as one:
-        schedules = [(call.number, after) for call in one.calls() for after in (False, True)]
-        for number, after in schedules:
-            run = one.prepared(f"killed-{'after' if after else 'before'}-{number}")
-            kill(one, run, Life(dies_at=number, after=after, die=_kill_me))
+        schedules = [place for place in one.places() if place[1].startswith("killed")]
+        for number, fault in schedules:
+            run = one.prepared(f"{fault}-{number}")
+            kill(one, run, Life(dies_at=number, after=fault == "killed after", die=_kill_me))
             one.act(run, one.healthy)
         record_property("schedules", ("SIGKILL at one call", len(schedules)))
