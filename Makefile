@@ -24,6 +24,7 @@ help:
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
+	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -98,6 +99,12 @@ MINUTES ?= 5
 .PHONY: soak
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
+
+ROUNDS ?= 500
+
+.PHONY: bench
+bench: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.speed --rounds '$(ROUNDS)' --zip
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram
