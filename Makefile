@@ -25,6 +25,7 @@ help:
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
+	@echo 'make sustained   orders a minute on DynamoDB Local for MINUTES=10, placed and fulfilled; then nothing may be lost'
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
@@ -94,9 +95,8 @@ destroy: $(STAMP)
 
 needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
 
-MINUTES ?= 5
-
 .PHONY: soak
+soak: MINUTES ?= 5
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
 
@@ -105,6 +105,11 @@ ROUNDS ?= 500
 .PHONY: bench
 bench: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.speed --rounds '$(ROUNDS)' --zip
+
+.PHONY: sustained
+sustained: MINUTES ?= 10
+sustained: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.sustained --minutes '$(MINUTES)'
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram
