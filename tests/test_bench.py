@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks.parts import pairs
 from benchmarks.speed import COLUMNS, GOALS, Candidate, Race, printed
 from tests.support.template import ROOT
 
@@ -42,6 +43,15 @@ def test_each_takes_its_turn_and_has_the_median_of_its_own_times() -> None:
     race = Race([candidate("a", 9, 0.001, 0.005, 0.002), candidate("b", 9, 0.5, 0.25, 1)], clock=lambda: now)
     assert race.run(3, warm_up=1) == pytest.approx({"a": 2.0, "b": 500.0})
     assert turns == ["a", "b"] * 4
+
+
+def test_the_parts_that_are_compared_do_the_same() -> None:
+    accept, write, read, to_json = pairs().values()
+    assert accept[0]() is True
+    assert accept[1]() == []
+    assert write[0]() == write[1]()
+    assert read[0]() == read[1]()
+    assert str(to_json[0]()) == str(to_json[1]())
 
 
 def test_a_part_is_this_divided_by_the_peer() -> None:
