@@ -68,7 +68,7 @@ def get_health() -> Response:
 
 @app.on_sqs_message(
     queue=SETTINGS.order_queue,
-    batch_size=10,
+    batch_size=SETTINGS.batch_size,
     maximum_batching_window_in_seconds=SETTINGS.batching_window,
     maximum_concurrency=SETTINGS.max_concurrency,
 )

@@ -6,7 +6,7 @@ the API's cold start has nothing of the consumer in it, and the consumer's nothi
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ class Service:
         from chalicelib.use_cases.consuming import Consumer
         from chalicelib.use_cases.fulfilment import Fulfilment
 
-        bus, payments = EventBridgeBus(self.events, self.settings.event_bus), self._batch_payments
+        bus, payments = EventBridgeBus(self.events, self.settings.event_bus, self._calls), self._batch_payments
         completion = Completion(self._committer, payments, bus, self.clock)
         fulfilment = Fulfilment(self._committer, self._catalogue, payments, completion, self.clock)
         receives = self.settings.max_receives
@@ -105,7 +105,7 @@ class Service:
         from chalicelib.adapters.queues import SqsQueue
         from chalicelib.use_cases.dead_letters import DeadLetters
 
-        kept = SqsQueue(self.sqs, self.settings.order_dead_letters)
+        kept = SqsQueue(self.sqs, self.settings.order_dead_letters, self._calls)
         return DeadLetters(kept, self._queue, self.orders, self._committer, self.clock)
 
     @cached_property
@@ -136,7 +136,14 @@ class Service:
     def _queue(self) -> "Queue":
         from chalicelib.adapters.queues import SqsQueue
 
-        return SqsQueue(self.sqs, self.settings.order_queue)
+        return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
+
+    @cached_property
+    def _calls(self) -> Executor:
+        """Not the payments' pool: a provider that hangs holds every thread of that."""
+        from chalicelib.adapters.side_by_side import WIDTH
+
+        return ThreadPoolExecutor(WIDTH, "call")
 
     @cached_property
     def _batch_payments(self) -> "BatchPayments":

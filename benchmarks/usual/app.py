@@ -39,12 +39,15 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any], Any], Any]
 """Of an event and a Lambda context."""
 
+Order = dict[str, Any]
+"""As it is answered, and sent to the consumer."""
+
 
 class Payments(Protocol):
     """A payment provider."""
 
-    def charge(self, idempotency_key: str, amount: Decimal, currency: str) -> str | None:
-        """The id of the payment; None: declined. However often it is asked with one key, it charges once."""
+    def charge(self, idempotency_key: str, amount: Decimal, currency: str) -> bool:
+        """Whether it was paid; False: declined. However often it is asked with one key, it charges once."""
 
 
 class Invalid(Exception):
@@ -71,10 +74,12 @@ def placing_handler(
     metrics: "Metrics | None" = None,
     tracer: "Tracer | None" = None,
     use_local_cache: bool = False,
+    write: "Callable[[DynamoDBClient, dict[str, Any]], Order] | None" = None,
 ) -> Handler:
     """POST /orders, as API Gateway's proxy integration calls it. A key is remembered for an hour.
 
     *Bare* without the last arguments; *full* with `logger` and `metrics`; *cached* with `use_local_cache`.
+    `write` stores the order of an event in place of `write_order`.
     """
     store = DynamoDBPersistenceLayer(table_name=os.environ["IDEMPOTENCY_TABLE"], boto3_client=dynamodb)
     config = IdempotencyConfig(
@@ -88,8 +93,7 @@ def placing_handler(
     @idempotent(config=config, persistence_store=store)
     def place(event: dict[str, Any], context: Any) -> dict[str, Any]:
         # A request that is refused raises, and so its key is not used up.
-        order = new_order(event["body"])
-        write_order(dynamodb, order)
+        order = (write or write_order)(dynamodb, event)
         send_order(sqs, order)
         return answer(201, order)
 
@@ -109,9 +113,9 @@ def placing_handler(
     return _observed(handler, logger, metrics, tracer)
 
 
-def new_order(body: str) -> dict[str, Any]:
-    """An order of this request. Raises Invalid."""
-    request = json.loads(body)
+def new_order(event: dict[str, Any], order_id: str) -> Order:
+    """The order that this request asks for. Raises Invalid."""
+    request = json.loads(event["body"])
     lines = request.get("items")
     if not isinstance(request.get("customerId"), str) or not isinstance(lines, list) or not 1 <= len(lines) <= 50:
         raise Invalid("An order has a customerId and 1 to 50 items")
@@ -121,7 +125,7 @@ def new_order(body: str) -> dict[str, Any]:
         if line["quantity"] < 1:
             raise Invalid("A quantity is at least 1")
     return {
-        "orderId": str(uuid.uuid4()),
+        "orderId": order_id,
         "customerId": request["customerId"],
         "status": "PENDING",
         "items": lines,
@@ -131,28 +135,32 @@ def new_order(body: str) -> dict[str, Any]:
     }
 
 
-def write_order(dynamodb: "DynamoDBClient", order: dict[str, Any]) -> None:
+def write_order(dynamodb: "DynamoDBClient", event: dict[str, Any]) -> Order:
     """Store a new order."""
-    dynamodb.put_item(
-        TableName=os.environ["ORDERS_TABLE"],
-        Item={
-            "orderId": {"S": order["orderId"]},
-            "customerId": {"S": order["customerId"]},
-            "status": {"S": order["status"]},
-            "items": {"L": [{"M": _line(line)} for line in order["items"]]},
-            "totalAmount": {"N": str(order["totalAmount"])},
-            "currency": {"S": order["currency"]},
-            "createdAt": {"S": order["createdAt"]},
-        },
-        ConditionExpression="attribute_not_exists(orderId)",
-    )
+    order = new_order(event, str(uuid.uuid4()))
+    # No condition: the id is fresh, and a put that botocore repeats must not meet itself.
+    dynamodb.put_item(TableName=os.environ["ORDERS_TABLE"], Item=order_item(order))
+    return order
+
+
+def order_item(order: Order) -> dict[str, Any]:
+    """As it is stored."""
+    return {
+        "orderId": {"S": order["orderId"]},
+        "customerId": {"S": order["customerId"]},
+        "status": {"S": order["status"]},
+        "items": {"L": [{"M": _line(line)} for line in order["items"]]},
+        "totalAmount": {"N": str(order["totalAmount"])},
+        "currency": {"S": order["currency"]},
+        "createdAt": {"S": order["createdAt"]},
+    }
 
 
 def _line(line: dict[str, Any]) -> dict[str, Any]:
     return {"productId": {"S": line["productId"]}, "quantity": {"N": str(line["quantity"])}}
 
 
-def send_order(sqs: "SQSClient", order: dict[str, Any]) -> None:
+def send_order(sqs: "SQSClient", order: Order) -> None:
     """Tell the consumer of an order."""
     sqs.send_message(QueueUrl=os.environ["ORDER_QUEUE"], MessageBody=json.dumps(order))
 
@@ -176,8 +184,15 @@ def _observed(handler: Handler, logger: "Logger | None", metrics: "Metrics | Non
 # --- the queue's consumer ---
 
 
-def fulfilling_handler(dynamodb: "DynamoDBClient", payments: Payments) -> Handler:
-    """The order queue's consumer; its event source mapping has ReportBatchItemFailures."""
+def fulfilling_handler(
+    dynamodb: "DynamoDBClient",
+    payments: Payments,
+    work: "Callable[[DynamoDBClient, Payments, Order], str] | None" = None,
+) -> Handler:
+    """The order queue's consumer; its event source mapping has ReportBatchItemFailures.
+
+    `work` is done for an order in place of `take_charge_confirm`.
+    """
     from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
     from aws_lambda_powertools.utilities.idempotency import idempotent_function
 
@@ -186,18 +201,8 @@ def fulfilling_handler(dynamodb: "DynamoDBClient", payments: Payments) -> Handle
     config = IdempotencyConfig(event_key_jmespath="orderId")
 
     @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator]
-    def fulfil(order: dict[str, Any]) -> dict[str, str]:
-        if not take_stock(dynamodb, order["items"]):
-            set_status(dynamodb, order["orderId"], "FAILED")
-            return {"status": "FAILED"}
-        amount = Decimal(str(order["totalAmount"]))
-        payment_id = payments.charge(order["orderId"], amount, order["currency"])
-        if payment_id is None:
-            give_back_stock(dynamodb, order["items"])
-            set_status(dynamodb, order["orderId"], "FAILED")
-            return {"status": "FAILED"}
-        set_status(dynamodb, order["orderId"], "CONFIRMED")
-        return {"status": "CONFIRMED", "paymentId": payment_id}
+    def fulfil(order: Order) -> dict[str, str]:
+        return {"status": (work or take_charge_confirm)(dynamodb, payments, order)}
 
     def record_handler(record: "SQSRecord") -> dict[str, str]:
         fulfilled: dict[str, str] = fulfil(order=json.loads(record.body))
@@ -212,14 +217,29 @@ def fulfilling_handler(dynamodb: "DynamoDBClient", payments: Payments) -> Handle
     return handler
 
 
+def take_charge_confirm(dynamodb: "DynamoDBClient", payments: Payments, order: Order) -> str:
+    """Take the stock of an order, charge, and confirm it; its status then."""
+    if not take_stock(dynamodb, order["items"]):
+        return set_status(dynamodb, order, "FAILED")
+    if not charge(payments, order):
+        give_back_stock(dynamodb, order["items"])
+        return set_status(dynamodb, order, "FAILED")
+    return set_status(dynamodb, order, "CONFIRMED")
+
+
+def charge(payments: Payments, order: Order) -> bool:
+    """Whether it was paid. The order id is the payment's own idempotency key."""
+    return payments.charge(order["orderId"], Decimal(str(order["totalAmount"])), order["currency"])
+
+
 def take_stock(dynamodb: "DynamoDBClient", lines: list[dict[str, Any]]) -> bool:
     """Take the stock of all lines, or of none if one product has not enough; whether it was taken."""
     try:
         dynamodb.transact_write_items(
-            TransactItems=[_stock_update(line, -line["quantity"], "stock >= :least") for line in lines]
+            TransactItems=[stock_update(line, -line["quantity"], "stock >= :least") for line in lines]
         )
     except dynamodb.exceptions.TransactionCanceledException as refused:
-        reasons = {reason.get("Code") for reason in refused.response["CancellationReasons"]}
+        reasons = [reason.get("Code") for reason in refused.response["CancellationReasons"]]
         if "ConditionalCheckFailed" not in reasons:
             raise  # a conflict, or throttled: the message comes again
         return False
@@ -229,11 +249,12 @@ def take_stock(dynamodb: "DynamoDBClient", lines: list[dict[str, Any]]) -> bool:
 def give_back_stock(dynamodb: "DynamoDBClient", lines: list[dict[str, Any]]) -> None:
     """Undo `take_stock`."""
     dynamodb.transact_write_items(
-        TransactItems=[_stock_update(line, line["quantity"], "attribute_exists(productId)") for line in lines]
+        TransactItems=[stock_update(line, line["quantity"], "attribute_exists(productId)") for line in lines]
     )
 
 
-def _stock_update(line: dict[str, Any], units: int, condition: str) -> Any:
+def stock_update(line: dict[str, Any], units: int, condition: str) -> Any:
+    """A part of a transaction: so many units more (or fewer) of a line's product."""
     values = {":units": {"N": str(units)}} | ({":least": {"N": str(-units)}} if units < 0 else {})
     return {
         "Update": {
@@ -246,12 +267,13 @@ def _stock_update(line: dict[str, Any], units: int, condition: str) -> Any:
     }
 
 
-def set_status(dynamodb: "DynamoDBClient", order_id: str, status: str) -> None:
+def set_status(dynamodb: "DynamoDBClient", order: Order, status: str) -> str:
     """What became of an order."""
     dynamodb.update_item(
         TableName=os.environ["ORDERS_TABLE"],
-        Key={"orderId": {"S": order_id}},
+        Key={"orderId": {"S": order["orderId"]}},
         UpdateExpression="SET #status = :status",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":status": {"S": status}},
     )
+    return status

@@ -1,7 +1,10 @@
 """The one codec: what a client sends reaches item, message and answer and, if it is content, the fingerprint."""
 
 import json
+import re
 from dataclasses import fields as fields_of
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from chalicelib.adapters.queues import order_created_event
 from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.idempotency import fingerprint
-from chalicelib.domain.order import Order
+from chalicelib.domain.order import HistoryEntry, LineItem, Order, Status
 from chalicelib.domain.request import OrderRequest
 from chalicelib.entrypoints.documents import order_document
 from chalicelib.entrypoints.validation import order_created, order_request
@@ -88,3 +91,30 @@ def test_every_attribute_of_an_order_has_one_row_in_the_codec() -> None:
     assert {field.attribute for field in fields.FIELDS if In.REQUEST in field.where} == {
         field.name for field in fields_of(OrderRequest)
     }
+
+
+def test_an_entry_of_the_history_is_written_without_what_it_does_not_have() -> None:
+    entry = HistoryEntry(Status.FAILED, NOW, "why")
+    written = {"status": "FAILED", "at": "2026-01-15T12:00:00.000Z", "reason": "why"}
+    assert fields.write_entry(entry) == written
+    assert fields.write_entry(replace(entry, reason=None)) == {k: v for k, v in written.items() if k != "reason"}
+
+
+@pytest.mark.parametrize("amount", ["29.99", 29.99])
+def test_an_amount_that_is_not_a_number_is_refused_by_name(amount: object) -> None:
+    with pytest.raises(TypeError, match=f"^an amount must be a number, not {re.escape(repr(amount))}$"):
+        fields.read({"items": [{"productId": "p", "quantity": 1, "unitPrice": amount}], "totalAmount": amount}, In.ITEM)
+
+
+def test_a_line_is_read_with_or_without_name_and_price() -> None:
+    line: dict[str, Any] = {"productId": "p", "quantity": 2, "unitPrice": 5, "productName": "P"}
+    bare = {name: line[name] for name in ("productId", "quantity")}
+    read = fields.read({"items": [line, bare]}, In.ITEM)["items"]
+    assert read == (LineItem("p", 2, Decimal("5.00"), "P"), LineItem("p", 2))
+    assert str(read[0].unit_price) == "5.00"
+
+
+def test_names_are_those_of_the_place() -> None:
+    order = ["orderId", "customerId", "status", "items", "totalAmount", "currency", "createdAt"]
+    assert fields.names(In.FIRST_ANSWER) == order
+    assert fields.name_of("tracking_number") == "trackingNumber"

@@ -187,5 +187,11 @@ def test_a_stored_fingerprint_is_compared_under_its_own_version() -> None:
 
 @pytest.mark.parametrize("stored", ["v2:" + "0" * 64, "0" * 64, ""])
 def test_a_version_that_this_release_does_not_know_is_never_answered(stored: str) -> None:
-    with pytest.raises(UnknownVersion):
+    with pytest.raises(UnknownVersion) as refused:
         agrees(stored, CONTENT)
+    version = stored.partition(":")[0]
+    assert refused.value.args == (f"the fingerprint's version {version!r} is unknown to this release",)
+
+
+def test_the_version_is_what_comes_before_the_first_colon() -> None:
+    assert not agrees("v1:v2:" + "0" * 64, CONTENT)

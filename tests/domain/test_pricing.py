@@ -73,6 +73,12 @@ def test_all_disagreements_come_at_once_and_in_one_text() -> None:
     )
 
 
+def test_an_order_without_lines_costs_nothing_to_two_decimals() -> None:
+    outcome = price(asked(total="1.00"), PRODUCTS, "USD")
+    assert isinstance(outcome, CatalogueRefusal)
+    assert outcome.reason == "#/totalAmount: is not the sum of the lines (0.00)"
+
+
 def test_the_largest_order_is_added_up_exactly() -> None:
     dear = {"dear": Product("dear", "dear", Decimal("9999.99"))}
     lines = [line("dear", 1_000_000) for _ in range(50)]

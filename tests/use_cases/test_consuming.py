@@ -435,6 +435,7 @@ def test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_neede
     (message,) = small_shop.receive()
     message["Attributes"]["ApproximateReceiveCount"] = "14"
     if has_entry:
+        clock.advance(seconds=5)
         fail(small_shop, order_id)
         assert small_shop.consume([message])
     else:
@@ -470,6 +471,34 @@ def test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_re
     message["Attributes"]["ApproximateReceiveCount"] = "14"
     assert small_shop.consume([message])
     assert len(small_shop.dead_letters()) == 1
+
+
+@pytest.mark.parametrize(
+    ("away", "entries", "letters", "done"),
+    [("nothing", 12, 12, 24), ("DynamoDB", 1, 24, 24), ("SQS", 12, 1, 12), ("the time", 1, 1, 2)],
+)
+def test_of_many_messages_that_are_given_up_not_each_waits_for_what_is_away(
+    small_shop: Shop, away: str, entries: int, letters: int, done: int
+) -> None:
+    """A call to what is away takes seconds: the function would end before it had deleted what is done."""
+    shop = small_shop
+    place(shop, 12)
+    shop.produce(*["poison"] * 12)
+    messages = [message for _ in range(3) for message in shop.receive()]
+    for message in messages:
+        message["Attributes"]["ApproximateReceiveCount"] = "14"
+    shop.calls.refuse("ThrottlingException", "TransactWriteItems", times=None)
+    if away == "DynamoDB":
+        shop.calls.refuse("ThrottlingException", "UpdateItem", times=None)
+    if away == "SQS":
+        shop.calls.drop_request("SendMessage", times=None, attempts=None)
+    shop.calls.forget()
+    context = TimeIsUp() if away == "the time" else FakeLambdaContext()
+    assert shop.consume(messages, context=context) is (done == 24)
+    assert len(shop.calls.of("UpdateItem")) == entries
+    assert len(shop.calls.of("SendMessage")) == letters
+    shop.come_again()
+    assert len(shop.messages()) == 24 - done
 
 
 @pytest.mark.parametrize("has_entry", [True, False])

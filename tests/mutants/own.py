@@ -1,0 +1,557 @@
+"""The project's own mutants: for each way to break a promise, the code that would do so.
+
+A row replaces a text that occurs exactly once in its file. So a row whose code has changed fails as stale, and has to
+be written again. Its tests have to kill it.
+"""
+
+from dataclasses import dataclass
+
+from tests.mutants.mutant import Mutant, Stale
+from tests.support.template import ROOT
+
+_CHANGES = "chalicelib/domain/changes.py"
+_WRITES = "chalicelib/adapters/dynamodb/writes.py"
+_UPDATE = "chalicelib/adapters/dynamodb/update.py"
+_CLAIMS = "chalicelib/adapters/dynamodb/claims.py"
+_REPOSITORY = "chalicelib/adapters/dynamodb/repository.py"
+_PLACING = "chalicelib/use_cases/placing.py"
+_FULFILMENT = "chalicelib/use_cases/fulfilment.py"
+_COMPLETION = "chalicelib/use_cases/completion.py"
+_CONSUMING = "chalicelib/use_cases/consuming.py"
+_RECOVERY = "chalicelib/use_cases/recovery.py"
+_DEAD_LETTERS = "chalicelib/use_cases/dead_letters.py"
+_MONITORING = "chalicelib/use_cases/monitoring.py"
+_SAGA = "chalicelib/use_cases/saga.py"
+_PAYING = "chalicelib/use_cases/paying.py"
+
+_T_PLACING = "tests/use_cases/test_placing.py"
+_T_FULFILMENT = "tests/use_cases/test_fulfilment.py"
+_T_COMPLETION = "tests/use_cases/test_completion.py"
+_T_CONSUMING = "tests/use_cases/test_consuming.py"
+_T_RECOVERY = "tests/use_cases/test_recovery.py"
+_T_DEAD_LETTERS = "tests/use_cases/test_dead_letters.py"
+_T_EXPORT = "tests/ops/test_export.py"
+_T_MONITORING = "tests/use_cases/test_monitoring.py"
+_T_PAYING = "tests/use_cases/test_paying.py"
+_T_KEYS = "tests/use_cases/test_payment_keys.py"
+_T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
+_T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
+_T_CHANGES = "tests/domain/test_changes.py"
+
+_PURGED = (
+    "        purged = [letter for letter in letters "
+    "if not letter.order_id or self._is_left_to_recovery(letter.order_id)]\n"
+)
+
+
+@dataclass(frozen=True)
+class Own:
+    """One mutant: `name` says what goes wrong."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def mutant(self) -> Mutant:
+        """Raises Stale."""
+        before = (ROOT / self.path).read_text("utf-8")
+        if before.count(self.old) != 1:
+            raise Stale(f"{self.name}: {self.path} has {before.count(self.old)} times {self.old!r}")
+        return Mutant(self.name, self.path, before, before.replace(self.old, self.new))
+
+
+_CONDITIONS = (
+    Own(
+        "an order is created over one that exists",
+        _WRITES,
+        '"ConditionExpression": "attribute_not_exists(orderId)"',
+        '"ConditionExpression": "attribute_not_exists(orderId) OR attribute_exists(orderId)"',
+        (f"{_T_REPOSITORY}::test_a_refused_creation_brings_the_order_that_exists",),
+    ),
+    Own(
+        "stock is taken though there is not enough",
+        _WRITES,
+        '"ConditionExpression": "stock >= :units"',
+        '"ConditionExpression": "stock >= :units OR stock < :units"',
+        (f"{_T_REPOSITORY}::test_stock_never_goes_below_zero_and_the_answer_says_what_is_left",),
+    ),
+    Own(
+        "stock is given back only to a product that is in the catalogue",
+        _WRITES,
+        '{"UpdateExpression": "ADD stock :units"}',
+        '{"UpdateExpression": "ADD stock :units", "ConditionExpression": "attribute_exists(productId)"}',
+        (f"{_T_REPOSITORY}::test_stock_is_given_back_once_even_to_a_product_that_is_gone",),
+    ),
+    Own(
+        "a transition happens from any status",
+        _WRITES,
+        '    update.require("status", order.status.value)\n    update.require("fingerprint"',
+        '    update.require("fingerprint"',
+        (f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",),
+    ),
+    Own(
+        "a transition happens whatever the order contains",
+        _WRITES,
+        '    update.require("fingerprint", order.fingerprint)\n',
+        "",
+        (f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",),
+    ),
+    Own(
+        "a transition happens to an order created again",
+        _WRITES,
+        '    update.require("paymentKey", order.payment_key)\n',
+        "",
+        (f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",),
+    ),
+    Own(
+        "details of a shipment are written over",
+        _WRITES,
+        "        update.require_absence(fields.name_of(attribute))",
+        "        fields.name_of(attribute)",
+        (
+            f"{_T_REPOSITORY}::test_details_of_a_shipment_are_written_only_where_there_are_none_and_nothing_else_has_changed",
+        ),
+    ),
+    Own(
+        "an outbox entry is removed or backed off though it is another one by now",
+        _WRITES,
+        '            update.require("outboxDueAt", times.to_text(change.seen))\n',
+        "            update.require_existence()\n",
+        (f"{_T_REPOSITORY}::test_a_mark_is_changed_only_if_it_is_the_one_seen",),
+    ),
+    Own(
+        "an outbox entry is removed though the order has moved on",
+        _WRITES,
+        '                update.require("status", change.order.status.value)',
+        "                pass",
+        (f"{_T_REPOSITORY}::test_a_mark_is_changed_only_if_it_is_the_one_seen",),
+    ),
+    Own(
+        "an outbox entry creates an order",
+        _WRITES,
+        "            update.require_existence()",
+        '            update.require("fingerprint", change.order.fingerprint) if change.seen else None',
+        (f"{_T_REPOSITORY}::test_no_change_but_a_creation_creates_an_order",),
+    ),
+    Own(
+        "an entry that exists is set again",
+        _WRITES,
+        'update.set(name, value, if_absent=name != "outboxFault")',
+        "update.set(name, value)",
+        (f"{_T_CONSUMING}::test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_needed",),
+    ),
+    Own(
+        "one of the conditions is enough",
+        _UPDATE,
+        '" AND ".join(self._conditions)',
+        '" OR ".join(self._conditions)',
+        (f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",),
+    ),
+    Own(
+        "a claim is taken over while its window lasts",
+        _CLAIMS,
+        '"attribute_not_exists(id) OR expiresAt <= :now"',
+        '"attribute_not_exists(id) OR expiresAt > :now"',
+        (f"{_T_CLAIMS}::test_a_claim_has_its_order_id_until_its_window_is_over_swept_up_or_not",),
+    ),
+    Own(
+        "a claim whose order was given up is replaced whatever its order is by now",
+        _CLAIMS,
+        '" OR orderId = :old"',
+        '" OR orderId <> :old OR orderId = :old"',
+        (f"{_T_CLAIMS}::test_a_claim_is_replaced_on_condition_of_the_old_id",),
+    ),
+    Own(
+        "an order is deleted by its TTL while work is left",
+        _WRITES,
+        "if not self.ttl or after.outbox or after.status not in _EXPIRING:",
+        "if not self.ttl or after.status not in _EXPIRING:",
+        (f"{_T_REPOSITORY}::test_each_change_is_one_call_and_writes_the_order_as_it_is_after",),
+    ),
+)
+
+_TRANSACTIONS = (
+    Own(
+        "each action of a transaction is written alone",
+        _REPOSITORY,
+        "            self.client.transact_write_items(TransactItems=actions)",
+        "            for action in actions:\n                self.client.transact_write_items(TransactItems=[action])",
+        (
+            f"{_T_REPOSITORY}::test_one_order_in_the_way_and_nothing_is_written",
+            f"{_T_REPOSITORY}::test_stock_never_goes_below_zero_and_the_answer_says_what_is_left",
+        ),
+    ),
+    Own(
+        "stock is written first, the orders after it",
+        _REPOSITORY,
+        "            self.client.transact_write_items(TransactItems=actions)",
+        "            for part in (actions[len(changes) :], actions[: len(changes)]):\n"
+        "                if part:\n"
+        "                    self.client.transact_write_items(TransactItems=part)",
+        (
+            f"{_T_REPOSITORY}::test_one_order_in_the_way_and_nothing_is_written",
+            f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",
+        ),
+    ),
+    Own(
+        "the orders are written first, stock after them",
+        _REPOSITORY,
+        "            self.client.transact_write_items(TransactItems=actions)",
+        "            for part in (actions[: len(changes)], actions[len(changes) :]):\n"
+        "                if part:\n"
+        "                    self.client.transact_write_items(TransactItems=part)",
+        (f"{_T_REPOSITORY}::test_stock_never_goes_below_zero_and_the_answer_says_what_is_left",),
+    ),
+    Own(
+        "one order is written without its stock",
+        _REPOSITORY,
+        "if len(changes) == 1 and not total_stock_delta(changes):",
+        "if len(changes) == 1:",
+        (
+            f"{_T_REPOSITORY}::test_a_transition_happens_only_from_its_exact_status_fingerprint_and_payment_key",
+            f"{_T_REPOSITORY}::test_each_change_is_one_call_and_writes_the_order_as_it_is_after",
+        ),
+    ),
+    Own(
+        "stock is written without an order's transition",
+        _REPOSITORY,
+        "actions: Any = [self.writes.action(change) for change in changes]",
+        "actions: Any = [self.writes.action(change) for change in changes if not total_stock_delta([change])]",
+        (f"{_T_REPOSITORY}::test_orders_and_stock_are_written_together_to_the_last_unit",),
+    ),
+    Own(
+        "a conflict counts as written",
+        _REPOSITORY,
+        "return Refused(tuple(Conflict() for _ in changes))",
+        "return Committed(tuple(change.after for change in changes))",
+        (f"{_T_REPOSITORY}::test_a_conflict_is_not_a_refusal",),
+    ),
+    Own(
+        "a declined order keeps its stock",
+        _CHANGES,
+        "        stock=order.reserved or {},\n",
+        "",
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "a cancelled order keeps its stock",
+        _CHANGES,
+        "stock, refund = order.reserved or {}, ",
+        "stock, refund = {}, ",
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "what is given back is what the order has, not what it took",
+        _CHANGES,
+        "stock, refund = order.reserved or {}, ",
+        "stock, refund = order.quantities, ",
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "a reservation is not recorded",
+        _CHANGES,
+        'stock={p: -n for p, n in units.items()}, extra_fields={"reserved": units})',
+        "stock={p: -n for p, n in units.items()})",
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+)
+
+_ORDER_OF_STEPS = (
+    Own(
+        "messages are deleted before their orders are worked on",
+        _CONSUMING,
+        "        outcomes, orders = self._outcomes(batch, deadline)\n"
+        "        messages = [read.message for read in batch]\n",
+        "        messages = [read.message for read in batch]\n"
+        "        self._delete(messages)\n"
+        "        outcomes, orders = self._outcomes(batch, deadline)\n",
+        (f"{_T_CONSUMING}::test_what_succeeded_is_deleted_before_the_consumer_raises",),
+    ),
+    Own(
+        "messages that will be retried are deleted with the others",
+        _CONSUMING,
+        "self._delete([message for message in messages if message not in left])",
+        "self._delete(messages)",
+        (f"{_T_CONSUMING}::test_what_succeeded_is_deleted_before_the_consumer_raises",),
+    ),
+    Own(
+        "what succeeded is not deleted, and is received again for ever",
+        _CONSUMING,
+        "            self._delete([message for message in messages if message not in left])\n",
+        "",
+        (f"{_T_CONSUMING}::test_what_succeeded_is_deleted_before_the_consumer_raises",),
+    ),
+    Own(
+        "a message is acknowledged though it could not be kept",
+        _CONSUMING,
+        "            # Then it is received again, and SQS's own redrive is the backstop.\n            return False",
+        "            return True",
+        (f"{_T_CONSUMING}::test_a_dead_letter_that_cannot_be_kept_is_not_lost",),
+    ),
+    Own(
+        "a message is acknowledged before its last receive though its order is not done",
+        _CONSUMING,
+        "message_id, reason=reason)\n                return False",
+        "message_id, reason=reason)\n                return True",
+        (f"{_T_CONSUMING}::test_a_message_that_may_succeed_later_comes_again",),
+    ),
+    Own(
+        "a dead letter is deleted before it is sent again",
+        _DEAD_LETTERS,
+        "        try:\n"
+        "            self.order_queue.send(letter.body, letter.replayed_by(in_flight.run))\n"
+        "        except Rejected as fault:\n"
+        "            if fault.code not in _REFUSED_AS_SUCH:\n"
+        "                raise\n"
+        '            telemetry.warning("message not replayed", **ids, fault=str(fault))\n'
+        "            return False\n"
+        "        in_flight.remove([letter])\n",
+        "        in_flight.remove([letter])\n"
+        "        try:\n"
+        "            self.order_queue.send(letter.body, letter.replayed_by(in_flight.run))\n"
+        "        except Rejected as fault:\n"
+        "            if fault.code not in _REFUSED_AS_SUCH:\n"
+        "                raise\n"
+        '            telemetry.warning("message not replayed", **ids, fault=str(fault))\n'
+        "            return False\n",
+        (f"{_T_DEAD_LETTERS}::test_a_crash_while_replaying_leaves_a_duplicate_at_most_and_never_a_loss",),
+    ),
+    Own(
+        "dead letters are deleted before their orders have entries",
+        _DEAD_LETTERS,
+        _PURGED + "        in_flight.remove(purged)\n",
+        "        in_flight.remove(letters)\n" + _PURGED,
+        (
+            f"{_T_EXPORT}::test_a_purge_loses_no_event_since_recovery_gets_the_order",
+            f"{_T_EXPORT}::test_a_letter_whose_order_cannot_be_handed_over_is_not_purged",
+        ),
+    ),
+    Own(
+        "a dead letter is deleted though its order could not be left to recovery",
+        _DEAD_LETTERS,
+        "        return isinstance(result, Applied)",
+        "        return True",
+        (
+            f"{_T_EXPORT}::test_a_purge_loses_no_event_since_recovery_gets_the_order",
+            f"{_T_EXPORT}::test_a_letter_whose_order_cannot_be_handed_over_is_not_purged",
+        ),
+    ),
+    Own(
+        "an overdue order is sent before it is backed off",
+        _RECOVERY,
+        "        for change, result in zip(changes, self.committer.commit_each(changes, deadline), strict=True):",
+        "        self.queue.enqueue([change.order for change in changes])\n"
+        "        for change, result in zip(changes, self.committer.commit_each(changes, deadline), strict=True):",
+        (f"{_T_RECOVERY}::test_of_two_recovers_at_once_one_sends",),
+    ),
+    Own(
+        "an overdue order is sent though another run has just backed it off",
+        _RECOVERY,
+        "            if isinstance(result, Applied):\n                due.append(result.order)",
+        "            due.append(change.order)\n            if isinstance(result, Applied):\n                pass",
+        (f"{_T_RECOVERY}::test_of_two_recovers_at_once_one_sends",),
+    ),
+    Own(
+        "an alert is remembered before it is sent",
+        _MONITORING,
+        "            self.alerts.send(subject, self._text(count), account)\n"
+        "            # After the notification: two notifications are better than none.\n"
+        "            self.last_alert.set(LastAlert(count, self.clock()))\n",
+        "            self.last_alert.set(LastAlert(count, self.clock()))\n"
+        "            self.alerts.send(subject, self._text(count), account)\n",
+        (f"{_T_MONITORING}::test_a_fault_is_raised_and_may_cause_a_second_notification_but_never_none",),
+    ),
+    Own(
+        "the outbox entry is removed before the events are published",
+        _COMPLETION,
+        "        # Published whatever became of the refunds: an event must not wait for a payment provider.\n",
+        "        self.committer.commit_each([u for i in items if (u := self._outbox_update(i, None))], deadline)\n",
+        (f"{_T_COMPLETION}::test_what_an_operation_leaves_to_do_is_done_by_the_mark_alone",),
+    ),
+    Own(
+        "the outbox entry is removed before the money is given back",
+        _COMPLETION,
+        "        if all_in_time(owing, deadline):\n",
+        "        self.committer.commit_each([u for i in items if (u := self._outbox_update(i, None))], deadline)\n"
+        "        if all_in_time(owing, deadline):\n",
+        (f"{_T_COMPLETION}::test_an_event_does_not_wait_for_the_refund",),
+    ),
+    Own(
+        "the message is sent before the order is stored",
+        _PLACING,
+        "        (result,) = self.committer.commit_each([create(order, self.clock())])\n",
+        "        self.queue.try_enqueue(order)\n"
+        "        (result,) = self.committer.commit_each([create(order, self.clock())])\n",
+        (f"{_T_PLACING}::test_placing_takes_no_more_calls_than_it_must",),
+    ),
+    Own(
+        "an order is charged before its stock is taken",
+        _FULFILMENT,
+        "        for _ in range(_ROUNDS):\n",
+        "        self._charge(in_status(items, Status.PENDING), deadline)\n        for _ in range(_ROUNDS):\n",
+        (f"{_T_FULFILMENT}::test_an_order_out_of_stock_fails_with_the_reason_takes_nothing_and_is_never_charged",),
+    ),
+)
+
+_ENTRIES = (
+    Own(
+        "a new order has no outbox entry",
+        _CHANGES,
+        "return Create(replace(order, outbox=_new_entry(at)))",
+        "return Create(order)",
+        (f"{_T_CHANGES}::test_a_new_order_is_marked_so_that_recover_finds_it",),
+    ),
+    Own(
+        "a cancelled order has no outbox entry",
+        _CHANGES,
+        'return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields=refund)',
+        'return _move("cancel", order, at, reason, outbox=None, stock=stock, extra_fields=refund)',
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "a cancelled order keeps its old outbox entry",
+        _CHANGES,
+        'return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields=refund)',
+        'return _move("cancel", order, at, reason, stock=stock, extra_fields=refund)',
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "a shipped order has no outbox entry",
+        _CHANGES,
+        'return _move("ship", order, at, outbox=_new_entry(at), extra_fields=details)',
+        'return _move("ship", order, at, outbox=None, extra_fields=details)',
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "a delivered order has no outbox entry",
+        _CHANGES,
+        'return _move("deliver", order, at, outbox=_new_entry(at))',
+        'return _move("deliver", order, at, outbox=None)',
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "reserving removes the outbox entry",
+        _CHANGES,
+        'return _move("reserve", order, at, stock=',
+        'return _move("reserve", order, at, outbox=None, stock=',
+        (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
+    ),
+    Own(
+        "on the last receive the events that are owed have no outbox entry",
+        _FULFILMENT,
+        "return changes.with_entry(change, self.clock()) if item.delivery.last else change",
+        "return change",
+        (
+            f"{_T_FULFILMENT}::test_an_end_that_is_reached_on_the_last_receive_keeps_its_entry_until_its_event_is_published",
+        ),
+    ),
+    Own(
+        "a refund or an event that failed has no outbox entry",
+        _COMPLETION,
+        "return None if order.outbox else changes.work_left(order, self.clock())",
+        "return None",
+        (f"{_T_COMPLETION}::test_a_failed_entry_brings_its_message_again_and_leaves_an_entry",),
+    ),
+    Own(
+        "a pending refund removes the outbox entry",
+        _COMPLETION,
+        "if item.outcome is None and refund is not Refund.PENDING:",
+        "if item.outcome is None:",
+        (f"{_T_KEYS}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",),
+    ),
+    Own(
+        "an event that failed removes the outbox entry",
+        _COMPLETION,
+        "if item.outcome is None and refund is not Refund.PENDING:",
+        "if refund is not Refund.PENDING:",
+        (f"{_T_COMPLETION}::test_an_entry_that_exists_is_not_set_again_when_an_event_fails",),
+    ),
+    Own(
+        "a message that is left to recovery leaves no outbox entry",
+        _CONSUMING,
+        "        (result,) = self.fulfilment.committer.commit_each([entry])\n"
+        "        if not isinstance(result, Applied) or not _same(result.order, order):\n"
+        "            return False\n",
+        "",
+        (f"{_T_CONSUMING}::test_on_its_last_receive_an_order_is_left_to_recovery_and_no_person_is_needed",),
+    ),
+    Own(
+        "a message is left to recovery though the order with its id is another one",
+        _CONSUMING,
+        "if not isinstance(result, Applied) or not _same(result.order, order):",
+        "if not isinstance(result, Applied):",
+        (f"{_T_CONSUMING}::test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_recovery",),
+    ),
+    Own(
+        "a purged letter leaves no outbox entry",
+        _DEAD_LETTERS,
+        "        (result,) = self.committer.commit_each([ensure_entry(order, self.clock())])\n"
+        "        return isinstance(result, Applied)",
+        "        return True",
+        (
+            f"{_T_EXPORT}::test_a_purge_loses_no_event_since_recovery_gets_the_order",
+            f"{_T_EXPORT}::test_a_letter_whose_order_cannot_be_handed_over_is_not_purged",
+        ),
+    ),
+    Own(
+        "backing off forgets how often an order was retried",
+        _CHANGES,
+        "OutboxEntry(now + delay, entry.retries + 1, entry.fault)",
+        "OutboxEntry(now + delay, 0, entry.fault)",
+        (f"{_T_CHANGES}::test_recover_backs_off_doubling_up_to_six_hours_on_condition_of_the_one_it_saw",),
+    ),
+)
+
+_ANSWERS = (
+    Own(
+        "any order under the same key is a replay",
+        _PLACING,
+        "        return idempotency.agrees(existing.fingerprint, request)",
+        "        return True",
+        (f"{_T_PLACING}::test_a_key_reused_for_another_order_is_refused_whatever_state_the_order_is_in",),
+    ),
+    Own(
+        "another order with the same id is worked on",
+        _SAGA,
+        "            same = agrees(order.fingerprint, self.delivery.order)",
+        "            same = True",
+        (f"{_T_CONSUMING}::test_the_same_order_id_with_other_content_is_a_dead_letter_and_moves_nothing",),
+    ),
+    Own(
+        "an order is charged once for each delivery",
+        _PAYING,
+        "payments.charge(order.payment_key, order.total_amount, order.currency)",
+        'payments.charge(f"{order.payment_key}{time.monotonic()}", order.total_amount, order.currency)',
+        (f"{_T_KEYS}::test_an_order_that_a_restored_table_has_lost_is_created_again_on_the_same_payment",),
+    ),
+    Own(
+        "a payment without an answer is a decline",
+        _PAYING,
+        '        return Unknown("the payment provider did not answer in time")',
+        '        return Declined("the payment provider did not answer in time")',
+        (f"{_T_PAYING}::test_what_is_not_answered_in_time_is_unknown_and_the_others_are_not",),
+    ),
+    Own(
+        "an order that is given up is not refunded",
+        _COMPLETION,
+        "        owing = [item for item in items if _owes_refund(item.order)]",
+        "        owing: list[SagaItem] = []",
+        (
+            f"{_T_KEYS}::test_a_declined_order_is_closed_so_that_a_late_confirmation_cannot_charge_it",
+            f"{_T_KEYS}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",
+        ),
+    ),
+    Own(
+        "an order that a restored table has lost gets another payment",
+        _FULFILMENT,
+        "                return changes.create(replace(order, items=lines), now)",
+        "                from chalicelib.domain.payment_key import fresh_payment_key\n\n"
+        "                key = fresh_payment_key(order.order_id)\n"
+        "                return changes.create(replace(order, items=lines, payment_key=key), now)",
+        (f"{_T_KEYS}::test_an_order_that_a_restored_table_has_lost_is_created_again_on_the_same_payment",),
+    ),
+)
+
+OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS)
