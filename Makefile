@@ -26,6 +26,8 @@ help:
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
+	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
+	@echo 'make sustained   orders a minute on DynamoDB Local for MINUTES=10, placed and fulfilled; then nothing may be lost'
 	@echo 'make reliability   OrderOnce and the usual design under the same faults: which promises each keeps, in tables'
 	@echo 'make simulation  hot products, outages, poison and a flash sale, simulated with the real code; the tables of docs/scale.md'
 	@echo 'make capacity    from one order a second to 100,000: what each part must bear, and which limit comes first'
@@ -103,9 +105,8 @@ destroy: $(STAMP)
 
 needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
 
-MINUTES ?= 5
-
 .PHONY: soak
+soak: MINUTES ?= 5
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
 
@@ -115,6 +116,17 @@ chaos: $(STAMP)
 	@exec $(VENV)/bin/python -m tests.faults.chaos --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(PLANTED),--planted) \
 	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)')
+
+ROUNDS ?= 500
+
+.PHONY: bench
+bench: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.speed --rounds '$(ROUNDS)' --zip
+
+.PHONY: sustained
+sustained: MINUTES ?= 10
+sustained: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.sustained --minutes '$(MINUTES)'
 
 .PHONY: reliability
 reliability: $(STAMP)

@@ -22,7 +22,7 @@ from tests.support.skipping import skip
 
 pytestmark = pytest.mark.slow
 
-MAX_BYTES = 2_500_000
+MAX_BYTES = 1_100_000
 """A cold start fetches and unpacks it. 17 MB of botocore would be seen at once."""
 
 MAX_BYTES_UNPACKED = 12_000_000
