@@ -46,8 +46,8 @@ _USE_CASES = {
 _DYNAMODB = {
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
-    "last_alert": ("tests/use_cases/test_monitoring.py",),
-    "reads": ("tests/adapters/dynamodb/test_repository.py",),
+    "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
+    "reads": ("tests/adapters/dynamodb/test_reads.py",),
     "reasons": ("tests/adapters/dynamodb/test_writes.py",),
     "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),
     "update": ("tests/adapters/dynamodb/test_repository.py",),
