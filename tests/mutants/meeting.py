@@ -101,10 +101,8 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
         say(f"a sample of {sample} out of {len(mutants)}, seed {seed}")
         mutants = random.Random(seed).sample(mutants, min(sample, len(mutants)))
     journal, listed = CACHE / "verdicts.jsonl", reasons()
-    before = {key: Verdict(**verdict) for key, verdict in _read(journal)} if again else {}
-    if not again:
-        journal.unlink(missing_ok=True)
-    verdicts = {one: before.get(key_of(one), Verdict(None)) for one in mutants}
+    before = _read(journal) if again else {}
+    verdicts = {one: before.get(_of(one), Verdict(None)) for one in mutants}
     todo = [one for one in mutants if not verdicts[one].test and key_of(one) not in listed]
 
     def meet(here: list[Mutant], session: Session) -> None:
@@ -116,7 +114,7 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
         for number, mutant in enumerate(here, 1):
             verdicts[mutant] = meeting.verdict(mutant)
             with journal.open("a") as file:
-                file.write(json.dumps([key_of(mutant), asdict(verdicts[mutant])]) + "\n")
+                file.write(json.dumps([*_of(mutant), asdict(verdicts[mutant])]) + "\n")
             if number % 50 == 0:
                 survived = sum(not verdicts[one].test for one in here[:number])
                 left = (time.monotonic() - began) / number * (len(here) - number) / 60
@@ -186,5 +184,12 @@ def _environment() -> Path:
     return python_with(_REQUIREMENTS, CACHE).parents[1]
 
 
-def _read(journal: Path) -> list[tuple[str, dict[str, str | None]]]:
-    return [tuple(json.loads(line)) for line in journal.read_text("utf-8").splitlines()] if journal.exists() else []
+def _of(mutant: Mutant) -> tuple[str, str]:
+    """What a verdict is about: a mutant of this text of its file."""
+    return key_of(mutant), hashlib.sha256(mutant.before.encode()).hexdigest()[:16]
+
+
+def _read(journal: Path) -> dict[tuple[str, str], Verdict]:
+    """The last verdict of each mutant that ever met its tests."""
+    lines = journal.read_text("utf-8").splitlines() if journal.exists() else []
+    return {(key, text): Verdict(**verdict) for key, text, verdict in map(json.loads, lines)}
