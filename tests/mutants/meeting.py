@@ -35,7 +35,7 @@ _USE_CASES = {
     "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
     "in_flight": ("in_flight", "dead_letters"),
     "letters": ("letters",),
-    "monitoring": ("monitoring", "reports"),
+    "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),
     "paying": ("paying", "reports"),
     "placing": ("placing",),
