@@ -146,7 +146,7 @@ ONLY ?=
 SAMPLE ?=
 AGAIN ?=
 
-# An hour or more for all of them. AGAIN=1: only those that survived the last time.
+# An hour or more for all of them. AGAIN=1: only those that no test has killed yet.
 .PHONY: mutants
 mutants: $(STAMP)
 	@exec $(VENV)/bin/python -m tests.mutants.run --only '$(ONLY)' $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)

@@ -124,3 +124,22 @@ def test_work_left_sets_a_new_entry_whatever_was_there() -> None:
     assert changes.work_left(order, LATER) == OutboxUpdate(order, None, FRESH)
     confirmed = changes.confirm(standing(Status.RESERVED), LATER, "pay-1")
     assert changes.with_entry(confirmed, LATER).after == replace(confirmed.after, outbox=FRESH)
+
+
+def test_on_the_last_receive_an_order_is_stored_with_an_entry_whatever_it_was() -> None:
+    failed = changes.create_failed(standing(Status.PENDING), LATER, "PRICE_MISMATCH", "why")
+    assert failed.after.outbox is None
+    assert changes.with_entry(failed, LATER) == Create(replace(failed.order, outbox=FRESH))
+
+
+def test_an_entry_is_ensured_with_its_fault_and_none_is_reset() -> None:
+    order = standing(Status.PENDING)
+    assert changes.ensure_entry(order, LATER) == OutboxUpdate(order, None, FRESH, if_absent=True)
+    update = changes.ensure_entry(order, LATER, "why")
+    assert update == OutboxUpdate(order, None, replace(FRESH, fault="why"), if_absent=True)
+    assert (update.seen, update.if_absent) == (None, True)
+
+
+def test_backing_off_keeps_the_fault() -> None:
+    update = changes.back_off(an_order(), OutboxEntry(NOW, 1, "why"), LATER)
+    assert update.outbox == OutboxEntry(LATER + timedelta(minutes=2), 2, "why")

@@ -5,7 +5,7 @@ import pytest
 from chalicelib.domain import ids
 from chalicelib.domain.payment_key import fresh_payment_key, names_payment_of, payment_key_of_message
 
-SEEN = ["a", "A-1_é", "𝒳", "x" * 64, "…", "..."]
+SEEN = ["a", "A-1_é", "X", "𝒳", "x" * 64, "…", "..."]
 UNSEEN = ["a b", "a\u200bb", "a\u00a0b", "a\nb", "a\u2028b", "a\u2029b", "a\ue000b", "a\ud800b", "\u00adab"]
 UNCOMPOSED = ["e\u0301", "\u212b"]
 

@@ -35,7 +35,7 @@ _USE_CASES = {
     "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
     "in_flight": ("in_flight", "dead_letters"),
     "letters": ("letters",),
-    "monitoring": ("monitoring", "reports"),
+    "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),
     "paying": ("paying", "reports"),
     "placing": ("placing",),
@@ -47,8 +47,8 @@ _USE_CASES = {
 _DYNAMODB = {
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
-    "last_alert": ("tests/use_cases/test_monitoring.py",),
-    "reads": ("tests/adapters/dynamodb/test_repository.py",),
+    "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
+    "reads": ("tests/adapters/dynamodb/test_reads.py",),
     "reasons": ("tests/adapters/dynamodb/test_writes.py",),
     "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),
     "update": ("tests/adapters/dynamodb/test_repository.py",),
@@ -102,10 +102,8 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
         say(f"a sample of {sample} out of {len(mutants)}, seed {seed}")
         mutants = random.Random(seed).sample(mutants, min(sample, len(mutants)))
     journal, listed = CACHE / "verdicts.jsonl", reasons()
-    before = {key: Verdict(**verdict) for key, verdict in _read(journal)} if again else {}
-    if not again:
-        journal.unlink(missing_ok=True)
-    verdicts = {one: before.get(key_of(one), Verdict(None)) for one in mutants}
+    before = _read(journal) if again else {}
+    verdicts = {one: before.get(_of(one), Verdict(None)) for one in mutants}
     todo = [one for one in mutants if not verdicts[one].test and key_of(one) not in listed]
 
     def meet(here: list[Mutant], session: Session) -> None:
@@ -117,7 +115,7 @@ def meet_generated(only: str, sample: int | None, seed: str, again: bool) -> dic
         for number, mutant in enumerate(here, 1):
             verdicts[mutant] = meeting.verdict(mutant)
             with journal.open("a") as file:
-                file.write(json.dumps([key_of(mutant), asdict(verdicts[mutant])]) + "\n")
+                file.write(json.dumps([*_of(mutant), asdict(verdicts[mutant])]) + "\n")
             if number % 50 == 0:
                 survived = sum(not verdicts[one].test for one in here[:number])
                 left = (time.monotonic() - began) / number * (len(here) - number) / 60
@@ -187,5 +185,12 @@ def _environment() -> Path:
     return python_with(_REQUIREMENTS, CACHE).parents[1]
 
 
-def _read(journal: Path) -> list[tuple[str, dict[str, str | None]]]:
-    return [tuple(json.loads(line)) for line in journal.read_text("utf-8").splitlines()] if journal.exists() else []
+def _of(mutant: Mutant) -> tuple[str, str]:
+    """What a verdict is about: a mutant of this text of its file."""
+    return key_of(mutant), hashlib.sha256(mutant.before.encode()).hexdigest()[:16]
+
+
+def _read(journal: Path) -> dict[tuple[str, str], Verdict]:
+    """The last verdict of each mutant that ever met its tests."""
+    lines = journal.read_text("utf-8").splitlines() if journal.exists() else []
+    return {(key, text): Verdict(**verdict) for key, text, verdict in map(json.loads, lines)}

@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--only", default="", help="the beginning of a path, or of path:function")
     parser.add_argument("--sample", type=int, help="so many, chosen by chance")
     parser.add_argument("--seed", default="0", help="of the sample")
-    parser.add_argument("--again", action="store_true", help="only those that survived the last time")
+    parser.add_argument("--again", action="store_true", help="only those that no test has killed yet")
     parser.add_argument("--own", action="store_true", help="only the own ones")
     options = parser.parse_args(words)
     own = [row for row in OWN if row.path.startswith(options.only.partition(":")[0])]

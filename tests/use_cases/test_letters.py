@@ -99,3 +99,8 @@ def test_the_order_id_is_shown_if_the_body_has_one(body: str, order_id: str) -> 
 def test_what_cannot_be_printed_is_a_question_mark_and_500_characters_are_enough() -> None:
     assert legible("a\x00b\ud800c é") == "a?b?c é"
     assert legible("x" * 501) == "x" * 500
+
+
+def test_the_order_id_that_was_kept_with_it_counts_not_the_body() -> None:
+    letter = DeadLetter.from_message(Message("m1", "r1", BODY, 1, SENT_AT, {"orderId": "kept"}))
+    assert letter.order_id == "kept"

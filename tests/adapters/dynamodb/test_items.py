@@ -1,12 +1,14 @@
 """An order is stored whole and read back as it was, whatever DynamoDB does to its numbers."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +25,7 @@ from chalicelib.adapters.dynamodb.items import (
 from chalicelib.domain.changes import back_off
 from chalicelib.domain.idempotency import agrees, order_id_from_key
 from chalicelib.domain.order import Address, HistoryEntry, LineItem, Order, OutboxEntry, Refund, Status, two_decimals
+from chalicelib.faults import Unreadable
 from tests.support.orders import NOW, an_order, standing
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "order_v1.json"
@@ -147,3 +150,23 @@ def test_an_order_is_late_once_it_is_overdue_for_more_than_an_hour() -> None:
     for times in range(20):
         shard, overdue = shard_pushed(times)
         assert (shard >= LATE_SHARD) is (overdue >= timedelta(hours=1))
+
+
+def test_an_item_that_cannot_be_read_is_named() -> None:
+    item = order_to_item(an_order("o1"))
+    for broken, name in ((item | {"status": {"S": "RETURNED"}}, "o1"), ({"status": {"S": "PENDING"}}, "?"), ({}, "?")):
+        with pytest.raises(Unreadable, match=f"^order {re.escape(name)} cannot be read by this release$"):
+            order_from_item(broken)
+
+
+def test_the_outbox_entry_of_an_item_is_read_as_it_was_written() -> None:
+    entry = OutboxEntry(NOW, 6, "why")
+    attributes = {"outboxDueAt": "2026-01-15T12:00:00.000Z", "outboxTries": 6, "outboxFault": "why"}
+    assert outbox_attributes("o1", entry) == {"outbox": 1, **attributes}
+    assert outbox_attributes("o1", replace(entry, retries=7))["outbox"] == 101
+    assert "outboxFault" not in outbox_attributes("o1", OutboxEntry(NOW))
+    item = order_to_item(replace(an_order(), outbox=entry))
+    assert order_from_item(item).outbox == entry
+    # Written by a release that did not count, or without a fault.
+    bare = {name: value for name, value in item.items() if name not in ("outboxTries", "outboxFault")}
+    assert order_from_item(bare).outbox == OutboxEntry(NOW)

@@ -97,6 +97,11 @@ def test_the_codes_of_single_writes_are_conflicts_too(code: str) -> None:
     assert own_reason({"Code": code}) == Conflict()
 
 
+def test_an_order_that_another_release_wrote_is_named() -> None:
+    unreadable = FAILED | {"Item": order_to_item(MOVED) | {"status": {"S": "RETURNED"}}}
+    assert own_reason(unreadable) == ItemError("order o0 cannot be read by this release")
+
+
 def test_creations_and_marks_have_no_stock_to_be_short_of() -> None:
     batch: list[Change] = [Create(an_order("o1")), Create(an_order("o0")), OutboxUpdate(an_order("o2"), NOW, None)]
     assert read(batch, NONE, MEETS_MOVED, FAILED) == Refused((None, StatusChanged(MOVED), NotFound()))
