@@ -68,7 +68,7 @@ def order_created(document: Any, default_currency: str, *, is_new: bool = True) 
 
 def _event(document: Any, is_new: bool) -> tuple[Any, Any]:
     """The members of an event under their proper names, and those of them that are its order's. Raises Invalid."""
-    is_event, is_order = acceptance("order_created", is_new), acceptance("order_request", is_new)
+    is_event, is_order = acceptance("order_created"), acceptance("order_request", is_new)
     if is_event(document):
         of_event = schema("order_created")["properties"]
         order = {name: value for name, value in document.items() if name not in of_event}
