@@ -21,9 +21,13 @@ help:
 	@echo '             DATA=dir keeps its data in a folder'
 	@echo 'make seed    place N=1000 orders on the running OrderOnce'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
+	@echo 'make faults  strike every call with every fault, at length, and count the schedules; ARGS as for make test'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
+	@echo 'make reliability   OrderOnce and the usual design under the same faults: which promises each keeps, in tables'
+	@echo 'make simulation  hot products, outages, poison and a flash sale, simulated with the real code; the tables of docs/scale.md'
+	@echo 'make capacity    from one order a second to 100,000: what each part must bear, and which limit comes first'
 	@echo 'make mutants put mistakes into the code, and see whether a test fails for each; SAMPLE=60 ONLY=chalicelib/domain'
 	@echo 'make clean   remove all that make has made'
 	@echo
@@ -48,6 +52,10 @@ seed: $(STAMP)
 test: $(STAMP)
 	@echo 'Running the tests.'
 	@exec $(VENV)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP)
+	@FAULTS=all exec $(VENV)/bin/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)
@@ -99,6 +107,20 @@ MINUTES ?= 5
 .PHONY: soak
 soak: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.soak --minutes '$(MINUTES)'
+
+.PHONY: reliability
+reliability: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.reliability
+
+# ARGS=--write writes the tables into docs/scale.md.
+.PHONY: simulation
+simulation: $(STAMP)
+	@$(VENV)/bin/python -m benchmarks.simulation $(ARGS)
+	@exec $(VENV)/bin/python -m benchmarks.backlog $(ARGS)
+
+.PHONY: capacity
+capacity: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.capacity $(ARGS)
 
 ONLY ?=
 SAMPLE ?=

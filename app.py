@@ -7,7 +7,7 @@ from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
-from chalicelib.entrypoints import api, health, http, messages, products, replays
+from chalicelib.entrypoints import api, health, http, products
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
@@ -68,12 +68,14 @@ def get_health() -> Response:
 
 @app.on_sqs_message(
     queue=SETTINGS.order_queue,
-    batch_size=10,
+    batch_size=SETTINGS.batch_size,
     maximum_batching_window_in_seconds=SETTINGS.batching_window,
     maximum_concurrency=SETTINGS.max_concurrency,
 )
 def order_consumer(event: SQSEvent) -> None:
     """Fulfil the orders of a batch of messages."""
+    from chalicelib.entrypoints import messages  # the API's cold start has no use for it
+
     batch = messages.read_records(service(), event.to_dict()["Records"])
     service().consumer.consume(batch, Deadline.from_context(event.context))
 
@@ -93,4 +95,6 @@ def dead_letter_monitor(event: CloudWatchEvent) -> None:
 @app.lambda_function(name="replay_dead_letters")
 def replay_dead_letters(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """Send dead letters to the order queue again: `{"limit": 10, "reason": "conflict"}`, or one `orderId`."""
+    from chalicelib.entrypoints import replays  # see above
+
     return replays.replay_dead_letters(service(), event)

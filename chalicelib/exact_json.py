@@ -4,8 +4,9 @@ Python's own reader accepts NaN, lets the last of two equal names win, and fails
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
 
 _MAX_NUMBER_LENGTH = 25
@@ -40,13 +41,39 @@ def dumps(value: Any) -> str:
 
     Unlike `json`, which would need floats: 109.90 stays 109.90.
     """
+    write = _WRITERS.get(type(value))
+    return write(value) if write else _of_another_type(value)
+
+
+def _object(members: Mapping[str, Any]) -> str:
+    return "{" + ", ".join([f"{encode_basestring_ascii(name)}: {dumps(item)}" for name, item in members.items()]) + "}"
+
+
+def _array(items: Sequence[Any]) -> str:
+    return "[" + ", ".join([dumps(item) for item in items]) + "]"
+
+
+def _digits(number: Decimal) -> str:
+    return format(number, "f")
+
+
+_WRITERS: Mapping[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    dict: _object,
+    list: _array,
+    tuple: _array,
+    Decimal: _digits,
+    int: str,
+}
+
+
+def _of_another_type(value: Any) -> str:
+    """Of a subtype, such as a StrEnum, or of a type that is rare."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(name)}: {dumps(item)}" for name, item in value.items()) + "}"
+        return _object(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(dumps, value)) + "]"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return json.dumps(value)
+        return _array(value)
+    return _digits(value) if isinstance(value, Decimal) else json.dumps(value)
 
 
 def _check_depth(value: Any) -> None:

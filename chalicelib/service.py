@@ -1,38 +1,20 @@
-"""The one place where the service is put together, once a process, at first use."""
+"""The one place where the service is put together, once a process. Each part is imported and made at its first use:
+
+the API's cold start has nothing of the consumer in it, and the consumer's nothing of the monitor.
+"""
 
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings as environment
 from chalicelib.adapters import clients
-from chalicelib.adapters.alerts import AlertTopic
-from chalicelib.adapters.catalogue import InventoryCatalogue
-from chalicelib.adapters.dynamodb.claims import ClaimTable
-from chalicelib.adapters.dynamodb.last_alert import LastAlertRow
-from chalicelib.adapters.dynamodb.repository import Repository
-from chalicelib.adapters.dynamodb.writes import Writes
-from chalicelib.adapters.event_bus import EventBridgeBus
-from chalicelib.adapters.products import InventoryProducts
-from chalicelib.adapters.queues import SqsQueue
-from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.settings import Settings
 from chalicelib.times import Clock, utc_now
-from chalicelib.use_cases.committing import BatchCommitter
-from chalicelib.use_cases.completion import Completion
-from chalicelib.use_cases.consuming import Consumer
-from chalicelib.use_cases.dead_letters import DeadLetters
-from chalicelib.use_cases.fulfilment import Fulfilment
-from chalicelib.use_cases.monitoring import Monitor
-from chalicelib.use_cases.operations import Operations
-from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
-from chalicelib.use_cases.placing import Placing
-from chalicelib.use_cases.ports import Orders, Payments, Products
-from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,21 +22,140 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+    from chalicelib.use_cases.committing import BatchCommitter
+    from chalicelib.use_cases.consuming import Consumer
+    from chalicelib.use_cases.dead_letters import DeadLetters
+    from chalicelib.use_cases.monitoring import Monitor
+    from chalicelib.use_cases.operations import Operations
+    from chalicelib.use_cases.paying import BatchPayments
+    from chalicelib.use_cases.placing import Placing
+    from chalicelib.use_cases.ports import Catalogue, Orders, Payments, Products, Queue
+    from chalicelib.use_cases.recovery import Recovery
+
 
 @dataclass(frozen=True)
 class Service:
-    """The use cases, with all that they need."""
+    """The use cases, with all that they need; `given_payments` None: the simulated provider.
+
+    `sleep` takes seconds, `random` is 0 to 1. `payment_timeout`: the seconds that a batch waits for its payments; None:
+    the usual ones.
+    """
 
     settings: Settings
+    dynamodb: "DynamoDBClient"
+    sqs: "SQSClient"
+    events: "EventBridgeClient"
+    sns: "SNSClient"
+    given_payments: "Payments | None"
     clock: Clock
-    orders: Orders
-    placing: Placing
-    operations: Operations
-    products: Products
-    consumer: Consumer
-    recovery: Recovery
-    dead_letters: DeadLetters
-    monitor: Monitor
+    sleep: Callable[[float], None]
+    random: Callable[[], float]
+    payment_timeout: float | None
+
+    @cached_property
+    def orders(self) -> "Orders":
+        from chalicelib.adapters.dynamodb.repository import Repository
+        from chalicelib.adapters.dynamodb.writes import Writes
+
+        writes = Writes(self.settings.orders_table, self.settings.inventory_table, self.settings.order_ttl)
+        return Repository(self.dynamodb, self.settings.orders_table, writes)
+
+    @cached_property
+    def placing(self) -> "Placing":
+        from chalicelib.adapters.dynamodb.claims import ClaimTable
+        from chalicelib.use_cases.placing import Placing
+
+        claims, window = ClaimTable(self.dynamodb, self.settings.idempotency_table), self.settings.idempotency_window
+        return Placing(self.orders, claims, self._committer, self._catalogue, self._queue, self.clock, window)
+
+    @cached_property
+    def operations(self) -> "Operations":
+        from chalicelib.use_cases.operations import Operations
+
+        return Operations(self.orders, self._committer, self._queue, self.clock)
+
+    @cached_property
+    def products(self) -> "Products":
+        from chalicelib.adapters.products import InventoryProducts
+
+        return InventoryProducts(self.dynamodb, self.settings.inventory_table, self.clock)
+
+    @cached_property
+    def consumer(self) -> "Consumer":
+        from chalicelib.adapters.event_bus import EventBridgeBus
+        from chalicelib.use_cases.completion import Completion
+        from chalicelib.use_cases.consuming import Consumer
+        from chalicelib.use_cases.fulfilment import Fulfilment
+
+        bus, payments = EventBridgeBus(self.events, self.settings.event_bus, self._calls), self._batch_payments
+        completion = Completion(self._committer, payments, bus, self.clock)
+        fulfilment = Fulfilment(self._committer, self._catalogue, payments, completion, self.clock)
+        receives = self.settings.max_receives
+        return Consumer(fulfilment, self.orders, self._queue, self.dead_letters, self.clock, receives, self.random)
+
+    @cached_property
+    def recovery(self) -> "Recovery":
+        from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
+
+        pool = ThreadPoolExecutor(SIDE_BY_SIDE, "recovery")
+        return Recovery(self.orders, self._committer, self._queue, self.dead_letters, pool, self.clock)
+
+    @cached_property
+    def dead_letters(self) -> "DeadLetters":
+        from chalicelib.adapters.queues import SqsQueue
+        from chalicelib.use_cases.dead_letters import DeadLetters
+
+        kept = SqsQueue(self.sqs, self.settings.order_dead_letters, self._calls)
+        return DeadLetters(kept, self._queue, self.orders, self._committer, self.clock)
+
+    @cached_property
+    def monitor(self) -> "Monitor":
+        from chalicelib.adapters.alerts import AlertTopic
+        from chalicelib.adapters.dynamodb.last_alert import LastAlertRow
+        from chalicelib.use_cases.monitoring import Monitor
+
+        last_alert = LastAlertRow(self.dynamodb, self.settings.idempotency_table)
+        topic = AlertTopic(self.sns, self.settings.alerts_topic)
+        return Monitor(self._queue, self.dead_letters, last_alert, topic, self.clock, self.settings.stage)
+
+    # --- what several of them share ---
+
+    @cached_property
+    def _committer(self) -> "BatchCommitter":
+        from chalicelib.use_cases.committing import BatchCommitter
+
+        return BatchCommitter(self.orders, self.sleep, self.random)
+
+    @cached_property
+    def _catalogue(self) -> "Catalogue":
+        from chalicelib.adapters.catalogue import InventoryCatalogue
+
+        return InventoryCatalogue(self.dynamodb, self.settings.inventory_table, self.settings.currency, self.clock)
+
+    @cached_property
+    def _queue(self) -> "Queue":
+        from chalicelib.adapters.queues import SqsQueue
+
+        return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
+
+    @cached_property
+    def _calls(self) -> Executor:
+        """Not the payments' pool: a provider that hangs holds every thread of that."""
+        from chalicelib.adapters.side_by_side import WIDTH
+
+        return ThreadPoolExecutor(WIDTH, "call")
+
+    @cached_property
+    def _batch_payments(self) -> "BatchPayments":
+        from chalicelib.adapters.simulated_payments import SimulatedPayments
+        from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
+
+        payments = self.given_payments
+        if payments is None:
+            percent = self.settings.fail_payment_percent
+            payments = SimulatedPayments(self.dynamodb, self.settings.payments_table, percent)
+        timeout = TIMEOUT if self.payment_timeout is None else self.payment_timeout
+        return BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), timeout)
 
 
 def compose(
@@ -63,55 +164,27 @@ def compose(
     sqs: "SQSClient",
     events: "EventBridgeClient",
     sns: "SNSClient",
-    payments: Payments | None = None,
+    payments: "Payments | None" = None,
     clock: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = random.random,
-    payment_timeout: float = TIMEOUT,
+    payment_timeout: float | None = None,
 ) -> Service:
-    """A service of these parts; `payments` None: the simulated provider. `sleep` takes seconds, `random` is 0 to 1.
-
-    `payment_timeout`: the seconds that a batch waits for its payments.
-    """
-    if payments is None:
-        payments = SimulatedPayments(dynamodb, settings.payments_table, settings.fail_payment_percent)
-    writes = Writes(settings.orders_table, settings.inventory_table, settings.order_ttl)
-    orders = Repository(dynamodb, settings.orders_table, writes)
-    claims = ClaimTable(dynamodb, settings.idempotency_table)
-    catalogue = InventoryCatalogue(dynamodb, settings.inventory_table, settings.currency, clock)
-    queue = SqsQueue(sqs, settings.order_queue)
-    committer = BatchCommitter(orders, sleep, random)
-    dead_letters = DeadLetters(SqsQueue(sqs, settings.order_dead_letters), queue, orders, committer, clock)
-    batch_payments = BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), payment_timeout)
-    completion = Completion(committer, batch_payments, EventBridgeBus(events, settings.event_bus), clock)
-    fulfilment = Fulfilment(committer, catalogue, batch_payments, completion, clock)
-    last_alert = LastAlertRow(dynamodb, settings.idempotency_table)
-    return Service(
-        settings,
-        clock,
-        orders,
-        Placing(orders, claims, committer, catalogue, queue, clock, settings.idempotency_window),
-        Operations(orders, committer, queue, clock),
-        InventoryProducts(dynamodb, settings.inventory_table, clock),
-        Consumer(fulfilment, orders, queue, dead_letters, clock, settings.max_receives, random),
-        Recovery(orders, committer, queue, dead_letters, ThreadPoolExecutor(SIDE_BY_SIDE, "recovery"), clock),
-        dead_letters,
-        Monitor(queue, dead_letters, last_alert, AlertTopic(sns, settings.alerts_topic), clock, settings.stage),
-    )
+    """A service of these parts; `Service` says what each means."""
+    return Service(settings, dynamodb, sqs, events, sns, payments, clock, sleep, random, payment_timeout)
 
 
 @cache
 def service() -> Service:
     """The service of this process's environment. Raises BadSetting, with the setting's name."""
     settings = Settings.from_environment()
-    return compose(settings, clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
+    events: Any = clients.AtFirstUse(clients.events)
+    sns: Any = clients.AtFirstUse(clients.sns)
+    return compose(settings, clients.dynamodb(), clients.sqs(), events, sns)
 
 
 def reset() -> None:
     """Forget the service, its clients and its settings: the next call reads the environment again."""
     service.cache_clear()
     environment.app_settings.cache_clear()
-    clients.dynamodb.cache_clear()
-    clients.sns.cache_clear()
-    clients.sqs.cache_clear()
-    clients.events.cache_clear()
+    clients.forget()

@@ -18,6 +18,13 @@ _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
 
 _ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
 
+_MAX_BATCH_WITHOUT_WINDOW = 10
+"""Of an event source mapping (AWS Lambda API Reference, "CreateEventSourceMapping", BatchSize)."""
+
+_MAX_BATCHING_WINDOW = 40
+"""Seconds. What waits in it is in flight already: with the function's 10 s it must end before the messages, after 60 s,
+are seen again."""
+
 DEFAULT_MAX_RECEIVES = 14
 """Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
 
@@ -81,6 +88,7 @@ class AppSettings:
     """
 
     order_queue: str
+    batch_size: int
     batching_window: int
     max_concurrency: int
     auth: str
@@ -99,7 +107,8 @@ class AppSettings:
         read = _Reader(environment)
         return cls(
             order_queue=read.text("ORDER_QUEUE", "orderonce-local-orders", *_QUEUE),
-            batching_window=read.number("CONSUMER_BATCHING_WINDOW_SECONDS", 0, at_most=300),
+            batch_size=(size := read.number("CONSUMER_BATCH_SIZE", 10, at_least=1, at_most=100)),
+            batching_window=_batching_window(read, size),
             max_concurrency=read.number("CONSUMER_MAX_CONCURRENCY", 2, at_least=2, at_most=1000),
             auth=read.choice("AUTH", "iam", "none"),
             log_format=read.choice("LOG_FORMAT", "json", "text"),
@@ -111,6 +120,17 @@ class AppSettings:
             validates_parameters=read.flag("AWS_PARAMETER_VALIDATION"),
             in_lambda=bool(environment.get("LAMBDA_TASK_ROOT")),
         )
+
+
+def _batching_window(read: "_Reader", batch_size: int) -> int:
+    window = read.number("CONSUMER_BATCHING_WINDOW_SECONDS", 0, at_most=_MAX_BATCHING_WINDOW)
+    if batch_size > _MAX_BATCH_WITHOUT_WINDOW and not window:
+        raise BadSetting(
+            f"the setting CONSUMER_BATCHING_WINDOW_SECONDS must be a whole number from 1 to {_MAX_BATCHING_WINDOW},"
+            f" not '0': CONSUMER_BATCH_SIZE is {batch_size},"
+            f" and SQS has no batches over {_MAX_BATCH_WITHOUT_WINDOW} without it"
+        )
+    return window
 
 
 def _laptop_url(read: "_Reader") -> str | None:
@@ -125,6 +145,11 @@ def _laptop_url(read: "_Reader") -> str | None:
 def app_settings() -> AppSettings:
     """The settings of this process's environment. Raises BadSetting."""
     return AppSettings.from_environment()
+
+
+def trace_header() -> str | None:
+    """The trace that Lambda says the present invocation is part of, as `Root=1-…;Parent=…`; None: it is not traced."""
+    return os.environ.get("_X_AMZN_TRACE_ID")
 
 
 def checked_at_import() -> AppSettings:

@@ -13,12 +13,16 @@ def utc_now() -> datetime:
 
 def whole_milliseconds(instant: datetime) -> datetime:
     """The instant in UTC, cut to milliseconds: what is read back equals what was written."""
-    return instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def to_text(instant: datetime) -> str:
     """`2026-04-20T14:30:00.000Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def from_text(text: str) -> datetime:

@@ -52,20 +52,18 @@ class Item:
     price: str
 
 
-def order_bill() -> Iterator[Item]:
+def order_bill(batch: int = BATCH_SIZE, batch_seconds: Decimal = BATCH_SECONDS) -> Iterator[Item]:
     """What a new order with a key is billed, by the published rules; an item of up to 1 KB is one write unit."""
     memory = _gigabytes("api_handler"), _gigabytes("order_consumer")
-    invocations = 1 + Decimal(1) / BATCH_SIZE
+    invocations = 1 + Decimal(1) / batch
     # A write in a transaction costs two units. Reserve writes the orders and a batch's product, confirm the orders.
     created = POST["PutItem"] + INDEXES
-    fulfilled = 2 * FULFIL["TransactWriteItems"] + Decimal(2) / BATCH_SIZE + 1
-    # The mapping receives and deletes a batch at a time.
-    messages = POST["SendMessage"] + Decimal(2) / BATCH_SIZE
+    fulfilled = 2 * FULFIL["TransactWriteItems"] + Decimal(2) / batch + 1
+    # The mapping receives and deletes up to ten at a time.
+    messages = POST["SendMessage"] + Decimal(2) / min(batch, 10)
     yield Item("API Gateway: a request", Decimal(1), "api-request")
     yield Item("Lambda: invocations", invocations, "lambda-request")
-    yield Item(
-        "Lambda: GB-seconds", API_SECONDS * memory[0] + BATCH_SECONDS / BATCH_SIZE * memory[1], "lambda-gb-second"
-    )
+    yield Item("Lambda: GB-seconds", API_SECONDS * memory[0] + batch_seconds / batch * memory[1], "lambda-gb-second")
     yield Item("DynamoDB: write units", created + fulfilled, "dynamodb-write")
     yield Item("SQS: requests", messages, "sqs-request")
     yield Item("EventBridge: events", Decimal(1), "event")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONG_POLL_SECONDS = 10
+MAX_RECEIVED = 10
+"""Messages that one call of SQS receives at most; a larger batch is put together of several."""
+
 POLLERS = 5
 """Batches at the same time where the mapping names no maximum: what Lambda begins with."""
 
@@ -44,6 +48,7 @@ class EventSourceMapping:
         self._app_name = app.app_name
         self._function = Function.from_app(app, config, source.name)
         self._batch_size = source.batch_size
+        self._window = source.maximum_batching_window_in_seconds
         name = source.queue or str(source.queue_arn).rsplit(":", 1)[-1]
         self.queue_url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
         self._queue_arn = self._sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])[
@@ -83,17 +88,27 @@ class EventSourceMapping:
                     log.warning("cannot poll %s, trying again: %s", self.queue_url, error)
 
     def once(self, wait_seconds: int) -> int:
-        """Receive one batch, waiting up to `wait_seconds` for it, and process it; its size."""
-        messages = self._sqs.receive_message(
+        """Receive one batch, waiting up to `wait_seconds` for its first message, and process it; its size.
+
+        As on Lambda it is full, or what has come until the batching window was over.
+        """
+        messages = self._receive(self._batch_size, wait_seconds)
+        until = time.monotonic() + self._window
+        while 0 < len(messages) < self._batch_size and time.monotonic() < until and not self._stop.is_set():
+            messages += self._receive(self._batch_size - len(messages), wait_seconds=1)
+        done = self._consume(messages) if messages else []
+        for start in range(0, len(done), MAX_RECEIVED):
+            self._delete(done[start : start + MAX_RECEIVED])
+        return len(messages)
+
+    def _receive(self, limit: int, wait_seconds: int) -> list[MessageTypeDef]:
+        return self._sqs.receive_message(
             QueueUrl=self.queue_url,
-            MaxNumberOfMessages=min(self._batch_size, 10),
+            MaxNumberOfMessages=min(limit, MAX_RECEIVED),
             WaitTimeSeconds=wait_seconds,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])
-        if messages:
-            self._delete(self._consume(messages))
-        return len(messages)
 
     def _consume(self, messages: list[MessageTypeDef]) -> list[MessageTypeDef]:
         event = {"Records": [self._record(message) for message in messages]}
@@ -110,8 +125,6 @@ class EventSourceMapping:
         return _succeeded(messages, result)
 
     def _delete(self, messages: list[MessageTypeDef]) -> None:
-        if not messages:
-            return
         answer = self._sqs.delete_message_batch(
             QueueUrl=self.queue_url,
             Entries=[{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)],

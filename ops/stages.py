@@ -64,7 +64,7 @@ def entered(stage: str) -> Iterator[Service]:
 @contextmanager
 def _logging_to_stderr(level: str) -> Iterator[None]:
     """The service logs to stdout, as Lambda wants it; here that is where the answer goes."""
-    logger = logging.getLogger(telemetry.logger().name)
+    logger = telemetry.logger()
     handlers = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
     before = [handler.stream for handler in handlers], logger.level
     try:

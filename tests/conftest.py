@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.retries.standard import ExponentialBackoff
 from hypothesis import settings
 
 from tests.support import dynamodb_local as engine
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
+from tests.support.faults import retrying_at_once
 from tests.support.network import Attempts, loopback_only
 from tests.support.skipping import pytest_terminal_summary  # noqa: F401 - a hook of pytest's
-from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_moto
+from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_moto, tables_on_dynamodb_local
 
 if TYPE_CHECKING:
     from tests.support.shop import Shop
@@ -53,9 +53,7 @@ def _stays_on_this_machine(network: Attempts) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_backoff() -> Iterator[None]:
-    """botocore retries as it does, but without sleeping in between."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0)
+    with retrying_at_once():
         yield
 
 
@@ -101,6 +99,13 @@ def quiet() -> Iterator[None]:
 def real_aws(dynamodb_local: str) -> Iterator[Stage]:
     """A stage of one's own whose tables are on DynamoDB Local: for conditions, transactions and races."""
     with on_dynamodb_local(dynamodb_local) as stage, _app_forgets():
+        yield stage
+
+
+@pytest.fixture
+def real_tables(dynamodb_local: str) -> Iterator[Stage]:
+    """The tables of `real_aws` alone: for those who bring queues and a bus of their own, as tests/support/world.py."""
+    with tables_on_dynamodb_local(dynamodb_local) as stage, _app_forgets():
         yield stage
 
 

@@ -23,11 +23,10 @@ MAY_IMPORT = {
 }
 """Each room, and the rooms that it may import. An adapter may import one use case more: the ports."""
 
-FRAMEWORKS = {"boto3", "botocore", "chalice", "aws_lambda_powertools", "jsonschema"}
+FRAMEWORKS = {"boto3", "botocore", "chalice", "jsonschema"}
 MAY_USE = {
     "adapters": {"boto3", "botocore"},
     "entrypoints": {"jsonschema", "chalice"},
-    SHARED: {"aws_lambda_powertools"},
 }
 WRITING = re.compile(
     r"\b(put_item|update_item|delete_item|transact_write_items|batch_write_item"

@@ -50,6 +50,20 @@ def test_numbers_and_flags_are_cast() -> None:
         assert flag is (value != "false")
 
 
+def test_a_batch_of_more_than_ten_needs_a_window_as_sqs_does() -> None:
+    assert AppSettings.from_environment({}).batch_size == 10
+    for size, window in [("1", "0"), ("10", "0"), ("11", "1"), ("100", "40")]:
+        given = {"CONSUMER_BATCH_SIZE": size, "CONSUMER_BATCHING_WINDOW_SECONDS": window}
+        settings = AppSettings.from_environment(given)
+        assert (settings.batch_size, settings.batching_window) == (int(size), int(window))
+    with pytest.raises(BadSetting) as bad:
+        check(WHOLE | {"CONSUMER_BATCH_SIZE": "11"})
+    assert str(bad.value) == (
+        "the setting CONSUMER_BATCHING_WINDOW_SECONDS must be a whole number from 1 to 40, not '0':"
+        " CONSUMER_BATCH_SIZE is 11, and SQS has no batches over 10 without it"
+    )
+
+
 URL = "a URL that begins with http:// or https://"
 TABLES = [name for name in REQUIRED if name.endswith("_TABLE")]
 QUEUES = ["ORDER_QUEUE", "ORDER_DEAD_LETTERS"]
@@ -70,8 +84,9 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
         ("EVENT_BUS", ["a bus", "a,b"], "a name or an ARN"),
         ("ALERTS_TOPIC", ["a topic", "a:b"], "a name or an ARN"),
         ("STAGE", ["a stage", "a.b"], "a name of letters, digits, _ and -"),
-        ("CONSUMER_BATCHING_WINDOW_SECONDS", ["301", *NO_NUMBERS], "a whole number from 0 to 300"),
+        ("CONSUMER_BATCHING_WINDOW_SECONDS", ["41", *NO_NUMBERS], "a whole number from 0 to 40"),
         ("CONSUMER_MAX_CONCURRENCY", ["1", "1001", *NO_NUMBERS], "a whole number from 2 to 1000"),
+        ("CONSUMER_BATCH_SIZE", ["0", "101", *NO_NUMBERS], "a whole number from 1 to 100"),
         ("AUTH", ["", "IAM", "all"], "one of iam, none"),
         ("LOG_FORMAT", ["", "xml"], "one of json, text"),
         ("LOG_LEVEL", ["", "loud"], "one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),

@@ -1,12 +1,16 @@
 """What the service says of itself is said of the right order, by the right invocation, and once."""
 
 import json
+import logging
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import datetime
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,6 +115,49 @@ def log_a_fault() -> None:
         telemetry.exception("unexpected", orderId="o1")
 
 
+def test_a_line_has_its_members_in_one_order_and_text_as_it_is(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "shop")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5e6f8a0b-1c2d3e4f5a6b7c8d9e0f1a2b;Parent=53995c3f42cd8ad8;Sampled=1")
+    forget()
+    with telemetry.invocation(requestId="r1"), telemetry.bound(correlationId="é"):
+        telemetry.info("order placed", orderId="o1", amount=Decimal("1.50"))
+    line = capsys.readouterr().out
+    moment = json.loads(line)["timestamp"]
+    assert datetime.strptime(moment, "%Y-%m-%d %H:%M:%S,%f%z").tzinfo
+    assert abs(time.time() - datetime.strptime(moment, "%Y-%m-%d %H:%M:%S,%f%z").timestamp()) < 60
+    assert line == (
+        f'{{"level":"INFO","location":"{json.loads(line)["location"]}","message":"order placed","timestamp":"{moment}",'
+        '"service":"shop","requestId":"r1","correlationId":"é","orderId":"o1","amount":"1.50",'
+        '"xray_trace_id":"1-5e6f8a0b-1c2d3e4f5a6b7c8d9e0f1a2b"}\n'
+    )
+
+
+def test_a_fault_has_its_stack_and_a_line_without_one_has_no_place_for_it(capsys: Capture) -> None:
+    log_a_fault()
+    telemetry.exception("nothing was raised")
+    (line, bare), _ = said(capsys)
+    assert line["exception_name"] == line["stack_trace"]["type"] == "ZeroDivisionError"
+    assert (line["stack_trace"]["module"], line["stack_trace"]["value"]) == ("builtins", "nothing to divide by")
+    (frame,) = line["stack_trace"]["frames"]
+    assert (frame["function"], frame["statement"]) == ("log_a_fault", 'raise ZeroDivisionError("nothing to divide by")')
+    assert (frame["file"], type(frame["line"])) == (__file__, int)
+    assert not {"exception", "exception_name", "stack_trace", "xray_trace_id"} & set(bare)
+
+
+def test_no_line_is_written_twice_however_often_the_logger_is_made(capsys: Capture) -> None:
+    written: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        # As in Lambda, which has a handler of its own at the root.
+        patch.setattr(logging.getLogger(), "handlers", [SimpleNamespace(level=0, handle=written.append)])
+        telemetry.info("first")
+        telemetry.logger.cache_clear()
+        telemetry.info("second")
+    assert [line["message"] for line in said(capsys)[0]] == ["first", "second"]
+    assert not written
+
+
 # --- metrics ---
 
 
@@ -157,7 +204,27 @@ def test_a_batch_that_counts_more_than_a_line_can_hold_loses_nothing(capsys: Cap
     with telemetry.invocation():
         for _ in range(250):
             telemetry.count("OrdersRecovered")
-    assert sum(value for _, value, _ in said(capsys)[1]) == 250
+    assert [value for _, value, _ in said(capsys)[1]] == [100, 100, 50]
+
+
+def test_a_line_of_metrics_is_in_cloudwatchs_format(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "shop")
+    forget()
+    with telemetry.invocation():
+        telemetry.count("OrdersFailed", reason="OUT_OF_STOCK")
+        telemetry.count("OrdersReserved", 10)
+    by_reason, in_all = capsys.readouterr().out.splitlines()
+    at = [json.loads(line)["_aws"]["Timestamp"] for line in (by_reason, in_all)]
+    assert all(abs(time.time() * 1000 - moment) < 60_000 for moment in at)
+    assert by_reason == (
+        f'{{"_aws":{{"Timestamp":{at[0]},"CloudWatchMetrics":[{{"Namespace":"OrderOnce","Dimensions":[["service","reason"]],'
+        '"Metrics":[{"Name":"OrdersFailed","Unit":"Count"}]}]},"service":"shop","reason":"OUT_OF_STOCK","OrdersFailed":[1.0]}'
+    )
+    assert in_all == (
+        f'{{"_aws":{{"Timestamp":{at[1]},"CloudWatchMetrics":[{{"Namespace":"OrderOnce","Dimensions":[["service"]],'
+        '"Metrics":[{"Name":"OrdersFailed","Unit":"Count"},{"Name":"OrdersReserved","Unit":"Count"}]}]},'
+        '"service":"shop","OrdersFailed":[1.0],"OrdersReserved":[10.0]}'
+    )
 
 
 # --- text, for a person ---

@@ -1,16 +1,17 @@
 """Publishing events on EventBridge."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import exact_json, telemetry
 from chalicelib.adapters.aws_faults import faults
+from chalicelib.adapters.side_by_side import in_tens
 from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.domain.events import Event, events_so_far
 from chalicelib.domain.order import Order
-from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.ports import BATCH_SIZE
+from chalicelib.faults import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -20,25 +21,27 @@ SOURCE = "orderonce"
 
 @dataclass(frozen=True)
 class EventBridgeBus:
-    """The port `EventBus` on EventBridge."""
+    """The port `EventBus` on EventBridge. `pool` makes calls side by side where there are several."""
 
     client: "EventBridgeClient"
     bus: str
+    pool: Executor
 
     def publish(self, orders: Sequence[Order], deadline: Deadline = NO_DEADLINE) -> dict[str, str]:
         """Publish all events of the orders until now, at least once; the order ids that failed, and why."""
-        failed: dict[str, str] = {}
-        for batch in _batches([event for order in orders for event in events_so_far(order)]):
+
+        def put(batch: Sequence[Event]) -> dict[str, str]:
             if deadline.has_passed:
-                failed |= {event.order_id: "no time left" for event in batch}
-                continue
-            try:
-                failed |= self._put(batch)
-            except (Unavailable, Rejected) as fault:
-                failed |= {event.order_id: str(fault) for event in batch}
+                raise Unavailable("no time left")
+            return self._put(batch)
+
+        failed: dict[str, str] = {}
+        events = [event for order in orders for event in events_so_far(order)]
+        for batch, answer in in_tens(self.pool, put, events):
+            failed |= answer if isinstance(answer, dict) else {event.order_id: str(answer) for event in batch}
         return failed
 
-    def _put(self, batch: list[Event]) -> dict[str, str]:
+    def _put(self, batch: Sequence[Event]) -> dict[str, str]:
         entries: Any = [
             {
                 "EventBusName": self.bus,
@@ -57,8 +60,3 @@ class EventBridgeBus:
             for event, entry in zip(batch, answer["Entries"], strict=True)
             if "ErrorCode" in entry
         }
-
-
-def _batches(events: list[Event]) -> Iterator[list[Event]]:
-    for start in range(0, len(events), BATCH_SIZE):
-        yield events[start : start + BATCH_SIZE]

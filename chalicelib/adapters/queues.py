@@ -1,12 +1,14 @@
 """The order queue and its dead letters."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import exact_json, telemetry
 from chalicelib.adapters.aws_faults import faults
+from chalicelib.adapters.side_by_side import in_tens
 from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.order import Order
@@ -26,10 +28,11 @@ def order_created_event(order: Order) -> str:
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """The port `Queue` on SQS: a queue by its name or URL."""
+    """The port `Queue` on SQS: a queue by its name or URL. `pool` makes calls side by side where there are several."""
 
     client: "SQSClient"
     name: str
+    pool: Executor
 
     @cached_property
     def url(self) -> str:
@@ -68,23 +71,29 @@ class SqsQueue:
             self.client.send_message(QueueUrl=url, MessageBody=body, **_attributes(attributes))
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
-        """Acknowledge messages, at most ten. One that cannot be deleted will come again."""
+        """Acknowledge messages. One that cannot be deleted will come again; the others are deleted all the same."""
         url = self.url
-        entries: Any = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)]
-        with faults():
-            answer = self.client.delete_message_batch(QueueUrl=url, Entries=entries)
-        _all_done(answer)
+
+        def delete(handles: Sequence[str]) -> Any:
+            entries: Any = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles)]
+            with faults():
+                return self.client.delete_message_batch(QueueUrl=url, Entries=entries)
+
+        _all_done(in_tens(self.pool, delete, receipt_handles))
 
     def change_visibility(self, seconds: Mapping[str, int]) -> None:
-        """Hide messages, at most ten, by receipt handle, for so many seconds from now."""
+        """Hide messages, by receipt handle, for so many seconds from now; where one cannot be, the others are."""
         url = self.url
-        entries: Any = [
-            {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": timeout}
-            for i, (handle, timeout) in enumerate(seconds.items())
-        ]
-        with faults():
-            answer = self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-        _all_done(answer)
+
+        def hide(messages: Sequence[tuple[str, int]]) -> Any:
+            entries: Any = [
+                {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": timeout}
+                for i, (handle, timeout) in enumerate(messages)
+            ]
+            with faults():
+                return self.client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+
+        _all_done(in_tens(self.pool, hide, list(seconds.items())))
 
     def receive(self, visibility_timeout: int) -> list[Message]:
         """Up to ten messages, hidden from everybody else for so many seconds; none: there are hardly any left."""
@@ -109,10 +118,19 @@ class SqsQueue:
         return Depth(*(int(found[name]) for name in names))
 
 
-def _all_done(answer: Any) -> None:
-    # A batch call that succeeds may still have failed for some of its entries.
-    if failed := answer.get("Failed"):
-        raise Unavailable(f"{len(failed)} of a batch: {failed[0]['Code']}")
+def _all_done(answers: Sequence[tuple[Sequence[Any], Any]]) -> None:
+    """Raises Unavailable or Rejected once every call was made, if an entry failed in one of them."""
+    codes: list[str] = []
+    for batch, answer in answers:
+        if isinstance(answer, Unavailable | Rejected):
+            if len(answers) == 1:
+                raise answer
+            codes += [str(answer)] * len(batch)
+        else:
+            # A batch call that succeeds may still have failed for some of its entries.
+            codes += [entry["Code"] for entry in answer.get("Failed", ())]
+    if codes:
+        raise Unavailable(f"{len(codes)} of a batch: {codes[0]}")
 
 
 def _message(message: Any) -> Message:

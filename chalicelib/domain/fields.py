@@ -137,7 +137,11 @@ _BY_PLACE = {place: tuple(field for field in FIELDS if place in field.where) for
 
 def write(order: Order, place: In) -> Document:
     """The order's fields in one place; what is not set is left out."""
-    return write_values({field.attribute: getattr(order, field.attribute) for field in _BY_PLACE[place]})
+    return {
+        field.name: field.codec.write(value)
+        for field in _BY_PLACE[place]
+        if (value := getattr(order, field.attribute)) is not None
+    }
 
 
 def write_values(values: Mapping[str, Any]) -> Document:
@@ -148,8 +152,11 @@ def write_values(values: Mapping[str, Any]) -> Document:
 
 def read(document: Mapping[str, Any], place: In) -> dict[str, Any]:
     """The values of a document by attribute. Raises LookupError, TypeError, ValueError for a broken one."""
-    present = ((field, document.get(field.name)) for field in _BY_PLACE[place])
-    return {field.attribute: field.codec.read(value) for field, value in present if value is not None}
+    return {
+        field.attribute: field.codec.read(value)
+        for field in _BY_PLACE[place]
+        if (value := document.get(field.name)) is not None
+    }
 
 
 def name_of(attribute: str) -> str:

@@ -10,6 +10,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
 
 def is_visible(text: str) -> bool:
     """Whether each of its characters can be seen."""
+    if text.isascii():
+        return text.isprintable() and " " not in text
     return not any(unicodedata.category(character) in _UNSEEN for character in text)
 
 

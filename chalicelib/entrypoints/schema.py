@@ -1,20 +1,18 @@
-"""The JSON Schemas, compiled, with their own sentences: jsonschema's quote the client's input back at length."""
+"""What is wrong with a document, in sentences of our own: jsonschema's quote the client's input back at length.
 
-import json
-import re
+Importing it takes longer than an order, so nothing does before the first refusal: `acceptance.py` accepts.
+"""
+
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 from jsonschema.protocols import Validator
 
-from chalicelib import times
-from chalicelib.domain import ids
+from chalicelib.entrypoints.schema_files import FORMATS, pattern, schema
 
-_SCHEMAS = Path(__file__).parent / "schemas"
 _TYPES = {
     "integer": "a whole number",
     "object": "an object",
@@ -37,9 +35,8 @@ _SENTENCES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
 }
 
 
-def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    # `$` is the very end, as in ECMA 262 that JSON Schema refers to; Python's would let a last line feed pass.
-    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
+def _matches(_: Any, expected: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not pattern(expected).search(instance):
         yield ValidationError("does not match")
 
 
@@ -79,37 +76,11 @@ _Validator = validators.extend(  # type: ignore[no-untyped-call]
 )
 
 _formats = FormatChecker(formats=())
-
-
-@_formats.checks("date-time", raises=ValueError)
-def _is_instant(value: Any) -> bool:
-    return not isinstance(value, str) or bool(times.from_text(value))
-
-
-# No pattern of JSON Schema can say these.
-for _format, _check in {"visible": ids.is_visible, "nfc": ids.is_composed, "path-segment": ids.is_path_segment}.items():
+for _format, _check in FORMATS.items():
     _formats.checks(_format)(lambda value, check=_check: not isinstance(value, str) or check(value))
 
 
 @cache
 def validator(name: str, is_new: bool = True) -> Validator:
-    """The compiled schema of a file; `format`s are only for what is new, not for what is stored already.
-
-    Its `$ref`s are put in place here, once: following them takes two thirds of a validation's time.
-    """
-    schema = json.loads((_SCHEMAS / f"{name}.json").read_text("utf-8"), parse_float=Decimal)
-    return cast(
-        "Validator", _Validator(_inlined(schema, schema.get("$defs", {})), format_checker=_formats if is_new else None)
-    )
-
-
-def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    if isinstance(schema, list):
-        return [_inlined(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    parts = {name: _inlined(item, definitions) for name, item in schema.items() if name not in ("$ref", "$defs")}
-    if "$ref" in schema:
-        target = definitions[re.sub(r"^#/\$defs/", "", schema["$ref"])]
-        return _inlined(target, definitions) | parts
-    return parts
+    """The compiled schema of a file; `format`s are only for what is new, not for what is stored already."""
+    return cast("Validator", _Validator(schema(name), format_checker=_formats if is_new else None))

@@ -1,19 +1,19 @@
 """What comes in: a JSON body or message becomes an order request, or the list of everything that is wrong with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Any, cast
+from functools import cache
+from itertools import chain, islice
+from typing import Any
 from urllib.parse import quote
-
-from jsonschema.protocols import Validator
 
 from chalicelib import times
 from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.request import FieldError, Invalid, OrderRequest
-from chalicelib.entrypoints.schema import validator
+from chalicelib.entrypoints.acceptance import acceptance
+from chalicelib.entrypoints.schema_files import schema
 
 _MAX_ERRORS = 200
 _MAX_NAME_LENGTH = 64
@@ -35,18 +35,18 @@ class OrderCreated:
 
 def order_request(document: Any, default_currency: str) -> OrderRequest:
     """The order that a request body asks for. Raises Invalid with all that is wrong, by pointers into the body."""
-    normalised = _normalised(document)
-    errors = tuple(_errors(validator("order_request"), normalised, document))
-    if errors:
-        raise Invalid(tuple(dict.fromkeys(errors)))
-    return _request(normalised, document, default_currency)
+    known = document
+    if not acceptance("order_request")(known):
+        known = _normalised(document)
+        if not acceptance("order_request")(known):
+            _explain(_errors("order_request", known, document))
+    return _request(known, document, default_currency)
 
 
-def details(schema: str, document: Any) -> Mapping[str, Any]:
+def details(name: str, document: Any) -> Mapping[str, Any]:
     """The body of a smaller request, by the name of its schema. Raises Invalid."""
-    errors = tuple(_errors(validator(schema), document, document))
-    if errors:
-        raise Invalid(errors)
+    if not acceptance(name)(document):
+        _explain(_errors(name, document, document))
     known: Mapping[str, Any] = document
     return known
 
@@ -56,12 +56,7 @@ def order_created(document: Any, default_currency: str, *, is_new: bool = True) 
 
     Not `is_new`: the order is stored, so its ids are what they are.
     """
-    normalised = _normalised(document)
-    of_request = validator("order_request", is_new)
-    known = _known(cast("Mapping[str, Any]", of_request.schema), normalised)
-    errors = (*_errors(validator("order_created"), normalised, document), *_errors(of_request, known, document))
-    if errors:
-        raise Invalid(tuple(dict.fromkeys(errors)))
+    normalised, known = _event(document, is_new)
     created_at = normalised.get("createdAt")
     return OrderCreated(
         normalised["orderId"],
@@ -71,6 +66,28 @@ def order_created(document: Any, default_currency: str, *, is_new: bool = True) 
     )
 
 
+def _event(document: Any, is_new: bool) -> tuple[Any, Any]:
+    """The members of an event under their proper names, and those of them that are its order's. Raises Invalid."""
+    is_event, is_order = acceptance("order_created", is_new), acceptance("order_request", is_new)
+    if is_event(document):
+        of_event = schema("order_created")["properties"]
+        order = {name: value for name, value in document.items() if name not in of_event}
+        if is_order(order):
+            return document, order
+    normalised = _normalised(document)
+    order = _known(schema("order_request"), normalised)
+    if not (is_event(normalised) and is_order(order)):
+        errors = _errors("order_created", normalised, document)
+        _explain(chain(errors, _errors("order_request", order, document, is_new)))
+    return normalised, order
+
+
+def _explain(errors: Iterable[FieldError]) -> None:
+    """Raises Invalid with the errors, each once. Without any, the document fits: jsonschema has the last word."""
+    if found := tuple(dict.fromkeys(errors)):
+        raise Invalid(found)
+
+
 def _request(known: Mapping[str, Any], document: Any, default_currency: str) -> OrderRequest:
     """The request of a document that fits the schema. Raises Invalid where its lines together do not.
 
@@ -78,10 +95,9 @@ def _request(known: Mapping[str, Any], document: Any, default_currency: str) -> 
     """
     request = OrderRequest(**{"currency": default_currency} | fields.read(known, In.REQUEST))
     maximum = _max_quantity()
-    first_line = {line.product_id: index for index, line in reversed(list(enumerate(request.items)))}
     errors = tuple(
         FieldError(
-            pointer(("items", first_line[product_id], "quantity"), document),
+            pointer(("items", _first_line(request, product_id), "quantity"), document),
             f"must be at most {maximum} in all lines of this product together",
         )
         for product_id, units in request.quantities.items()
@@ -92,9 +108,13 @@ def _request(known: Mapping[str, Any], document: Any, default_currency: str) -> 
     return request
 
 
+def _first_line(request: OrderRequest, product_id: str) -> int:
+    return next(index for index, line in enumerate(request.items) if line.product_id == product_id)
+
+
+@cache
 def _max_quantity() -> int:
-    schema: Any = validator("order_request").schema
-    return int(schema["properties"]["items"]["items"]["properties"]["quantity"]["maximum"])
+    return int(schema("order_request")["properties"]["items"]["items"]["properties"]["quantity"]["maximum"])
 
 
 def _normalised(value: Any) -> Any:
@@ -107,16 +127,18 @@ def _normalised(value: Any) -> Any:
     return [_normalised(item) for item in value] if isinstance(value, list) else value
 
 
-def _known(schema: Mapping[str, Any], value: Any) -> Any:
+def _known(node: Mapping[str, Any], value: Any) -> Any:
     """The value without the members that its schema does not name."""
     if isinstance(value, dict):
-        properties = schema.get("properties", {})
+        properties = node.get("properties", {})
         return {name: _known(properties[name], item) for name, item in value.items() if name in properties}
-    return [_known(schema.get("items", {}), item) for item in value] if isinstance(value, list) else value
+    return [_known(node.get("items", {}), item) for item in value] if isinstance(value, list) else value
 
 
-def _errors(compiled: Validator, normalised: Any, document: Any) -> Iterator[FieldError]:
-    for error in islice(compiled.iter_errors(normalised), _MAX_ERRORS):
+def _errors(name: str, normalised: Any, document: Any, is_new: bool = True) -> Iterator[FieldError]:
+    from chalicelib.entrypoints.schema import validator  # and jsonschema with it, at the first refusal
+
+    for error in islice(validator(name, is_new).iter_errors(normalised), _MAX_ERRORS):
         yield FieldError(pointer(error.absolute_path, document), error.message)
 
 

@@ -3,12 +3,12 @@
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib import telemetry
 from chalicelib.deadline import NO_DEADLINE, Deadline
-from chalicelib.domain.changes import Change, stock_delta, total_stock_delta
+from chalicelib.domain.changes import Change, stock_delta
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import (
     Committed,
@@ -20,7 +20,8 @@ from chalicelib.domain.outcomes import (
     StatusChanged,
 )
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.ports import MAX_ACTIONS, Orders
+from chalicelib.use_cases.ports import Orders
+from chalicelib.use_cases.transactions import transactions
 
 _FIRST_PAUSE = 0.010
 _MAX_PAUSE = 0.320
@@ -79,7 +80,7 @@ class BatchCommitter:
         makes sure that there is time for the first attempt.
         """
         results: dict[str, CommitResult] = {}
-        attempts = deque(_Attempt(batch, in_time=number == 0) for number, batch in enumerate(_batches(changes)))
+        attempts = deque(_Attempt(part, in_time=number == 0) for number, part in enumerate(transactions(changes)))
         while attempts:
             attempt = attempts.popleft()
             if attempt.in_time or not deadline.has_passed:
@@ -169,15 +170,3 @@ def _take(change: Change, stock: dict[str, int]) -> bool:
 
 def _retry_later(changes: Iterable[Change], reason: str) -> _Step:
     return _Step({change.order_id: Retryable(reason) for change in changes})
-
-
-def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """The changes in as few batches as fit into a transaction each, in their order."""
-    batch: list[Change] = []
-    for change in changes:
-        if batch and len(batch) + 1 + len(total_stock_delta([*batch, change])) > MAX_ACTIONS:
-            yield batch
-            batch = []
-        batch.append(change)
-    if batch:
-        yield batch

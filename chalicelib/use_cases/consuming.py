@@ -12,7 +12,7 @@ from chalicelib.domain.order import Order
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
-from chalicelib.use_cases.committing import Applied
+from chalicelib.use_cases.committing import Applied, Retryable
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.letters import Kind
@@ -50,9 +50,10 @@ class Consumer:
         """
         outcomes, orders = self._outcomes(batch, deadline)
         messages = [read.message for read in batch]
-        left = [m for m in messages if not self._acknowledged(m, outcomes[m.message_id], orders.get(m.message_id))]
+        acknowledged = self._acknowledged(messages, outcomes, orders, deadline)
+        left = [message for message in messages if message.message_id not in acknowledged]
         if left:
-            self._delete([message for message in messages if message not in left])
+            self._delete([message for message in messages if message.message_id in acknowledged])
             self._hide(left)
             raise MessagesLeft(f"{len(left)} of {len(messages)} messages will be retried")
 
@@ -109,42 +110,62 @@ class Consumer:
             for delivery in deliveries
         ]
 
-    def _acknowledged(self, message: Message, outcome: Outcome, order: Order | None) -> bool:
-        """Whether the message may be deleted: its order is done, left to recovery, or it is kept as a dead letter."""
-        match outcome:
-            case Done():
-                return True
-            case Never(reason):
-                return self._quarantined(message, Kind.NEVER, reason)
-            case Retry(reason, unexpected) if message.receive_count >= self._receives(unexpected):
-                left = self._left_to_recovery(message, order, reason, unexpected)
-                return left or self._quarantined(message, Kind.RETRY, reason)
-            case Retry(reason):
+    def _acknowledged(
+        self,
+        messages: Sequence[Message],
+        outcomes: Mapping[str, Outcome],
+        orders: Mapping[str, Order],
+        deadline: Deadline,
+    ) -> set[str]:
+        """The ids of those that may be deleted: its order done or left to recovery, or kept as a dead letter."""
+
+        def left_to_recovery(message: Message) -> bool | None:
+            return self._left_to_recovery(message, orders.get(message.message_id), outcomes[message.message_id])
+
+        def quarantined(message: Message) -> bool | None:
+            return self._quarantined(message, outcomes[message.message_id])
+
+        given_up = [message for message in messages if self._gives_up(message, outcomes[message.message_id])]
+        acknowledged = {m.message_id for m in messages if isinstance(outcomes[m.message_id], Done)}
+        acknowledged |= _each(given_up, left_to_recovery, deadline)
+        acknowledged |= _each([m for m in given_up if m.message_id not in acknowledged], quarantined, deadline)
+        for message in messages:
+            outcome = outcomes[message.message_id]
+            if isinstance(outcome, Retry) and message not in given_up:
                 telemetry.count("MessagesRetried")
-                telemetry.warning("message will be retried", messageId=message.message_id, reason=reason)
-                return False
+                telemetry.warning("message will be retried", messageId=message.message_id, reason=outcome.reason)
+        return acknowledged
 
-    def _receives(self, unexpected: bool) -> int:
-        return min(_UNEXPECTED_RECEIVES, self.max_receives) if unexpected else self.max_receives
+    def _gives_up(self, message: Message, outcome: Outcome) -> bool:
+        if isinstance(outcome, Retry):
+            receives = min(_UNEXPECTED_RECEIVES, self.max_receives) if outcome.unexpected else self.max_receives
+            return message.receive_count >= receives
+        return isinstance(outcome, Never)
 
-    def _left_to_recovery(self, message: Message, order: Order | None, reason: str, unexpected: bool) -> bool:
+    def _left_to_recovery(self, message: Message, order: Order | None, outcome: Outcome) -> bool | None:
         """Whether the order has an outbox entry now: then an outage needs no message, and no person, to end."""
-        if order is None:
+        if order is None or not isinstance(outcome, Retry):
             return False
-        entry = ensure_entry(order, self.clock(), fault=reason if unexpected else None)
+        # Alone, so that the order comes back as it is: the message may be about another one with its id.
+        entry = ensure_entry(order, self.clock(), fault=outcome.reason if outcome.unexpected else None)
         (result,) = self.fulfilment.committer.commit_each([entry])
+        if isinstance(result, Retryable):
+            return None
         if not isinstance(result, Applied) or not _same(result.order, order):
             return False
         telemetry.count("MessagesLeftToRecovery")
-        telemetry.warning("message left to recovery", messageId=message.message_id, reason=reason)
+        telemetry.warning("message left to recovery", messageId=message.message_id, reason=outcome.reason)
         return True
 
-    def _quarantined(self, message: Message, kind: Kind, reason: str) -> bool:
+    def _quarantined(self, message: Message, outcome: Outcome) -> bool | None:
+        assert not isinstance(outcome, Done)
+        kind = Kind.NEVER if isinstance(outcome, Never) else Kind.RETRY
         try:
-            self.dead_letters.keep(message, kind, reason)
-        except (Unavailable, Rejected):
-            # Then it is received again, and SQS's own redrive is the backstop.
+            self.dead_letters.keep(message, kind, outcome.reason)
+        except Rejected:
             return False
+        except Unavailable:
+            return None
         return True
 
     def _delete(self, messages: Sequence[Message]) -> None:
@@ -166,6 +187,24 @@ class Consumer:
 
     def _backoff(self, receives: int) -> int:
         return max(1, round(min(1 << min(receives, 20), _MAX_PAUSE) * (0.75 + self.random() / 2)))
+
+
+def _each(messages: Sequence[Message], call: Callable[[Message], bool | None], deadline: Deadline) -> set[str]:
+    """The ids of those whose call did what it says. None: a dependency is away.
+
+    After that, and after the first one when the time is over, no more calls are made: the function must live to delete
+    what is done. A message that is neither left to recovery nor kept is received again; SQS's redrive is the backstop.
+    """
+    done: set[str] = set()
+    for number, message in enumerate(messages):
+        if number and deadline.has_passed:
+            break
+        answer = call(message)
+        if answer is None:
+            break
+        if answer:
+            done.add(message.message_id)
+    return done
 
 
 def _same(existing: Order, order: Order) -> bool:

@@ -58,7 +58,6 @@ class InFlight:
         receipts = list(self._receipts.values())
         self._receipts.clear()
         try:
-            for start in range(0, len(receipts), BATCH_SIZE):
-                self.queue.change_visibility(dict.fromkeys(receipts[start : start + BATCH_SIZE], 0))
+            self.queue.change_visibility(dict.fromkeys(receipts, 0))
         except (Unavailable, Rejected) as fault:
             telemetry.warning("dead letters not released", reason=str(fault))

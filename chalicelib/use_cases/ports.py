@@ -17,6 +17,9 @@ from chalicelib.domain.request import OrderRequest
 MAX_ACTIONS = 100
 """Orders and products in one commit (Amazon DynamoDB Developer Guide, "Quotas": actions in a transaction)."""
 
+MAX_BYTES = 4_000_000
+"""Of the items of one commit (the same: size of the items in a transaction)."""
+
 BATCH_SIZE = 10
 """Messages, or events, in one call of SQS and EventBridge (their developer guides, "Quotas")."""
 
@@ -177,11 +180,11 @@ class Queue(Protocol):
         ...
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
-        """Acknowledge at most ten messages. One that cannot be deleted will come again."""
+        """Acknowledge messages. One that cannot be deleted will come again; the others are deleted all the same."""
         ...
 
     def change_visibility(self, seconds: Mapping[str, int]) -> None:
-        """Hide at most ten messages, by receipt handle, for so many seconds from now."""
+        """Hide messages, by receipt handle, for so many seconds from now; where one cannot be, the others are."""
         ...
 
     def depth(self) -> Depth:

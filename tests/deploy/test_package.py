@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.settings import DEFAULT_MAX_RECEIVES
+from chalicelib.settings import DEFAULT_MAX_RECEIVES, AppSettings, BadSetting
 from deploy import stages
 from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
@@ -116,6 +116,10 @@ def test_settings_that_name_resources_are_references(function: str, package: Pac
 def test_the_consumer_ends_well_before_its_messages_are_seen_again(package: Package) -> None:
     assert package.function("order_consumer")["Timeout"] == 10
     assert package.properties("OrderQueue")["VisibilityTimeout"] == 60
+    longest = AppSettings.from_environment({"CONSUMER_BATCHING_WINDOW_SECONDS": "40"}).batching_window
+    assert longest + 10 < 60, "what waits for the rest of its batch is in flight"
+    with pytest.raises(BadSetting):
+        AppSettings.from_environment({"CONSUMER_BATCHING_WINDOW_SECONDS": str(60 - 10)})
 
 
 def test_runs_of_a_schedule_do_not_overlap(package: Package) -> None:
@@ -138,7 +142,7 @@ def mapping(package: Package) -> dict[str, Any]:
 def test_the_mapping_reads_the_queue_of_the_stack_as_its_stage_says(package: Package) -> None:
     settings = stage_config(stage_name(package))["environment_variables"]
     assert mapping(package)["Queue"] == {"Fn::Sub": "${OrderQueue.Arn}"}
-    assert mapping(package)["BatchSize"] == 10
+    assert mapping(package)["BatchSize"] == int(settings["CONSUMER_BATCH_SIZE"])
     assert mapping(package)["MaximumBatchingWindowInSeconds"] == int(settings["CONSUMER_BATCHING_WINDOW_SECONDS"])
     assert mapping(package)["ScalingConfig"]["MaximumConcurrency"] == int(settings["CONSUMER_MAX_CONCURRENCY"])
 

@@ -71,7 +71,7 @@ def test_the_zip_is_small(zipped: zipfile.ZipFile, capsys: pytest.CaptureFixture
 
 def test_the_zip_has_what_lambda_needs_and_what_its_runtime_lacks(zipped: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in zipped.namelist()}
-    assert {"app.py", "chalicelib", "aws_xray_sdk", "wrapt", "jsonschema", "aws_lambda_powertools"} <= tops
+    assert {"app.py", "chalicelib", "aws_xray_sdk", "wrapt", "jsonschema"} <= tops
     assert not tops & {"boto3", "botocore", "s3transfer", "awscrt"}
     assert not tops & {"deploy", "local", "ops", "tests", "benchmarks", "docs", ".chalice"}
 

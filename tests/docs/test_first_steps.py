@@ -29,10 +29,10 @@ RUN_TESTS = snippet("tests/README.md", "make test ARGS=")
 FIXTURE = snippet("docs/changing.md", "import json")
 
 
-@pytest.fixture
-def newcomer(tmp_path: Path) -> Reader:
-    """Somebody in a checkout of their own."""
-    return Reader(checkout(tmp_path / "orderonce"))
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Somebody in a checkout of their own, for all that they try."""
+    return Reader(checkout(tmp_path_factory.mktemp("newcomer") / "orderonce"))
 
 
 def test_the_clone_is_a_checkout_with_its_makefile(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def _started(reader: Reader, command: str, port: int) -> Iterator[None]:
 
 def test_make_test_runs_the_tests(newcomer: Reader) -> None:
     (command,) = (line for line in commands(RUN) if line.startswith("make test"))
-    assert " passed" in newcomer.runs("sh", "-c", command, also={"ARGS": "tests/domain/test_fields.py"})
+    assert " passed" in newcomer.runs("sh", "-c", command, also={"ARGS": "-n 0 tests/domain/test_fields.py"})
 
 
 @pytest.mark.slow

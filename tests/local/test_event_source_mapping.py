@@ -69,6 +69,19 @@ def test_as_many_batches_are_consumed_at_once_as_the_mapping_allows(map_to: MapT
         mapping.stop()
 
 
+def test_a_batch_of_more_than_ten_is_put_together_within_the_window_and_deleted_as_a_whole(
+    map_to: MapTo, queue: Queue
+) -> None:
+    sizes: list[int] = []
+    mapping = map_to(
+        lambda event: sizes.append(len(bodies(event))), batch_size=25, maximum_batching_window_in_seconds=1
+    )
+    queue.send(*map(str, range(27)))
+    assert [mapping.once(1), mapping.once(1)] == [25, 2]
+    assert sizes == [25, 2]
+    assert queue.kept() == 0
+
+
 def raises(event: Any) -> None:
     raise RuntimeError("no")
 

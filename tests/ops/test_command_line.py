@@ -70,11 +70,11 @@ def test_the_local_stage_leads_to_the_laptop_with_keys_that_open_nothing() -> No
 
 
 def test_nothing_of_a_stage_is_left_behind(shop: Shop) -> None:
-    before, level = dict(os.environ), telemetry.logger().log_level
+    before, level = dict(os.environ), telemetry.logger().level
     with entered("test") as service:
         assert service.settings.orders_table == shop.stage["ORDERS_TABLE"]
         assert os.environ["LOG_LEVEL"] == "INFO"
-    assert (dict(os.environ), telemetry.logger().log_level) == (before, level)
+    assert (dict(os.environ), telemetry.logger().level) == (before, level)
 
 
 def test_what_the_service_logs_is_not_part_of_the_answer(operator: Operator, shop: Shop) -> None:

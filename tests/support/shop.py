@@ -344,8 +344,9 @@ def _listen(shop: Shop, patch: pytest.MonkeyPatch) -> None:
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            shop.lines.append(telemetry.logger().registered_formatter.format(record))
+            shop.lines.append(self.format(record))
 
     patch.setattr(telemetry, "count", noting)
-    underneath = logging.getLogger(telemetry.logger().name)
-    patch.setattr(underneath, "handlers", [*underneath.handlers, Noting()])
+    logger, noting_lines = telemetry.logger(), Noting()
+    noting_lines.setFormatter(logger.handlers[0].formatter)
+    patch.setattr(logger, "handlers", [*logger.handlers, noting_lines])

@@ -100,6 +100,12 @@ class Stage:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self[setting], ConsistentRead=True)
         return [_plain(item) for page in pages for item in page["Items"]]
 
+    def item(self, setting: str, key: dict[str, Any]) -> dict[str, Any] | None:
+        """One item of a table, read consistently, if it exists."""
+        wanted = {name: TypeSerializer().serialize(value) for name, value in key.items()}
+        found = self.dynamodb.get_item(TableName=self[setting], Key=wanted, ConsistentRead=True).get("Item")
+        return _plain(found) if found else None
+
     def put_item(self, setting: str, item: dict[str, Any]) -> None:
         """Store an item as it is, past every rule of the code under test."""
         written = {name: TypeSerializer().serialize(value) for name, value in item.items()}
@@ -145,12 +151,29 @@ def on_dynamodb_local(endpoint: str) -> Iterator[Stage]:
     with pytest.MonkeyPatch.context() as patch, _moto(patch):
         patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
         _create(stage, patch)
-        tables = create_tables(stage.dynamodb, Template.load({"Stage": stage.name}))
-        try:
+        with _tables(stage):
             yield stage
-        finally:
-            for table in tables:
-                stage.dynamodb.delete_table(TableName=table)
+
+
+@contextmanager
+def tables_on_dynamodb_local(endpoint: str) -> Iterator[Stage]:
+    """The same without queues and bus, in a third of the time: for those who bring their own."""
+    stage = Stage(f"t{uuid.uuid4().hex[:12]}", dynamodb_endpoint=endpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stage.settings.items():
+            patch.setenv(name, value)
+        with _tables(stage):
+            yield stage
+
+
+@contextmanager
+def _tables(stage: Stage) -> Iterator[None]:
+    tables = create_tables(stage.dynamodb, Template.load({"Stage": stage.name}))
+    try:
+        yield
+    finally:
+        for table in tables:
+            stage.dynamodb.delete_table(TableName=table)
 
 
 def _create(stage: Stage, patch: pytest.MonkeyPatch) -> Stage:

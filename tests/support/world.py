@@ -11,33 +11,43 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import boto3
+import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from chalicelib import exact_json, times
+from chalicelib import exact_json, service, times
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.domain.events import EVENTS
+from chalicelib.domain.order import Refund, Status
 from chalicelib.entrypoints import messages
 from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.exchange import Answer, Request
-from chalicelib.service import Service, compose
+from chalicelib.service import Service
 from chalicelib.settings import DEFAULT_MAX_RECEIVES, Settings
 from chalicelib.use_cases.consuming import MessagesLeft
+from chalicelib.use_cases.letters import Kind, order_id_in
 from tests.support.aws_calls import Killed
 from tests.support.events import sqs_record
+from tests.support.faults import Life, MortalFake, strike
 from tests.support.orders import NOW, a_body, an_event
 from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
 from tests.support.tables import stock_up
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 VISIBILITY = timedelta(seconds=60)
 MAX_RECEIVES = DEFAULT_MAX_RECEIVES
@@ -56,93 +66,66 @@ class FastClock:
     def advance(self, **duration: float) -> None:
         self._ahead += timedelta(**duration)
 
+    def sleep(self, seconds: float) -> None:
+        """In real time, unless only `advance` moves this clock."""
+        if self._rate:
+            time.sleep(seconds)
+        else:
+            self.advance(seconds=seconds)
+
 
 # --- processes ---
-
-
-@dataclass
-class Life:
-    """A process's life: it dies at its call number `dies_at`, before it or after it took effect, and makes no more.
-
-    `spoils` says of each call how it goes wrong otherwise: "dropped", "lost" (its answer), "conflict", "throttled",
-    "failed", or not.
-    """
-
-    dies_at: int | None = None
-    after: bool = False
-    spoils: Callable[[str], str | None] = lambda _: None
-    at: Mapping[int, Callable[[], object]] = field(default_factory=dict)
-    made: int = 0
-    dead: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def call(self, name: str, send: Callable[[], Any], params: Mapping[str, Any]) -> Any:
-        with self._lock:
-            number, self.made = self.made, self.made + 1
-            fatal = number == self.dies_at
-            if self.dead or (fatal and not self.after):
-                self.dead = True
-                raise Killed
-        if number in self.at:
-            self.at[number]()
-        try:
-            return _spoilt(self.spoils(name), name, send, params)
-        finally:
-            if fatal:
-                self.dead = True
-            if self.dead:
-                raise Killed
-
-
-_REFUSALS = {"throttled": ("ThrottlingException", 400), "failed": ("InternalServerError", 500)}
-
-
-def _spoilt(how: str | None, name: str, send: Callable[[], Any], params: Mapping[str, Any]) -> Any:
-    if how == "dropped":
-        raise EndpointConnectionError(endpoint_url=name)
-    if how == "conflict" and name == "transact_write_items":
-        reasons: Any = [{"Code": "TransactionConflict"}] * len(params["TransactItems"])
-        error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
-        raise ClientError(error, name)
-    if how == "conflict" and name in ("put_item", "update_item"):
-        raise ClientError({"Error": {"Code": "TransactionConflictException"}}, name)
-    if how in _REFUSALS:
-        code, status = _REFUSALS[how]
-        refusal: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-        raise ClientError(refusal, name)
-    answer = send()
-    if how == "lost":
-        raise ReadTimeoutError(endpoint_url=name)
-    return answer
 
 
 class Process:
     """A process of the service: its clients live as long as its `life`, and a new one begins with the next."""
 
     def __init__(self, world: "World") -> None:
-        self.life = Life()
-        dynamodb: Any = Mortal(world.dynamodb, self)
-        self.provider = SimulatedPayments(dynamodb, world.stage["PAYMENTS_TABLE"])
-        aws: tuple[Any, Any, Any, Any] = (dynamodb, Mortal(world.queue, self), Mortal(world.bus, self), None)
+        self._world = world
+        self.dynamodb = world.client()
+        strike(self.dynamodb, self)
+        self.provider = SimulatedPayments(self.dynamodb, world.stage["PAYMENTS_TABLE"])
         self.payments = FlakyPayments(self.provider)
-        self.service: Service = compose(Settings.from_environment(), *aws, payments=self.payments, clock=world.clock)
+        self.start(Life())
+
+    def start(self, life: Life) -> None:
+        """Begin this life without what the last one remembered: prices, the queues' addresses."""
+        self.life = life
+        world, nobody = self._world, cast(Any, None)
+        queue, bus = cast(Any, MortalFake(world.queue, self)), cast(Any, MortalFake(world.bus, self))
+        with pytest.MonkeyPatch.context() as patch:
+            if world.rate == 0:
+                patch.setattr(service, "ThreadPoolExecutor", InTurn)
+            self.service: Service = service.compose(
+                world.settings,
+                self.dynamodb,
+                queue,
+                bus,
+                nobody,
+                payments=self.payments,
+                clock=world.clock,
+                sleep=world.clock.sleep,
+                random=world.pauses.random,
+            )
 
     def close(self) -> None:
         pool: Any = self.service.consumer.fulfilment.payments.pool
         pool.shutdown()
+        self.dynamodb.close()
 
 
-class Mortal:
-    """A client whose calls are those of a process."""
+class InTurn(Executor):
+    """A pool that does all at once and in order, so that the same calls have the same numbers each time."""
 
-    def __init__(self, client: Any, process: Process) -> None:
-        self._client, self._process = client, process
+    def __init__(self, *_: object) -> None: ...
 
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._client, name)
-        if name in ("exceptions", "meta"):
-            return member
-        return lambda **params: self._process.life.call(name, lambda: member(**params), params)
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(call(*args, **kwargs))
+        except BaseException as raised:  # noqa: BLE001 - as a pool of threads: whatever it is, the future has it
+            future.set_exception(raised)
+        return future
 
 
 # --- queue and bus ---
@@ -157,6 +140,11 @@ class _Message:
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     receipt: str = ""
+
+    @property
+    def waits_for_people(self) -> bool:
+        """A dead letter that nothing replays by itself."""
+        return bool(self.attributes.get("kind", {}).get("StringValue") == Kind.NEVER)
 
     def received(self) -> dict[str, Any]:
         """As ReceiveMessage answers it."""
@@ -179,6 +167,7 @@ class FakeQueues:
         self._lock = threading.RLock()
         self.twice = 0.0
         self.sent: list[_Message] = []
+        self.on_delete: Callable[[str, _Message], object] = lambda queue, message: None
 
     # What boto3 offers, as far as it is used.
 
@@ -201,6 +190,9 @@ class FakeQueues:
     def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
         with self._lock:
             gone = {entry["ReceiptHandle"] for entry in Entries}
+            for message in self._messages[QueueUrl]:
+                if message.receipt in gone:
+                    self.on_delete(QueueUrl, message)
             self._messages[QueueUrl] = [m for m in self._messages[QueueUrl] if m.receipt not in gone]
         return {"Successful": [], "Failed": []}
 
@@ -249,9 +241,31 @@ class FakeQueues:
             messages = self._messages[queue]
             self._messages[queue] = [m for m in messages if json.loads(m.body)["orderId"] not in order_ids]
 
-    def waiting(self) -> int:
+    def redrive(self, queue: str, order_id: str) -> None:
+        """The messages of this order are dead letters, as after so many receives that each ended in a crash."""
         with self._lock:
-            return sum(map(len, self._messages.values()))
+            for message in self._of(queue, order_id):
+                message.receives = MAX_RECEIVES
+                self._alive(queue, message)
+
+    def waiting(self) -> int:
+        """How many messages there are, but for dead letters that wait for people."""
+        with self._lock:
+            return sum(not message.waits_for_people for each in self._messages.values() for message in each)
+
+    def letters_for_people(self) -> set[str]:
+        """The bodies of the dead letters that wait for people."""
+        with self._lock:
+            return {message.body for message in self._messages[self._dead_letters] if message.waits_for_people}
+
+    def is_kept(self, message: _Message) -> bool:
+        """Whether another message has its body, or one was sent since it was."""
+        with self._lock:
+            others = [other for each in self._messages.values() for other in each if other is not message]
+            return any(other.body == message.body for other in others)
+
+    def _of(self, queue: str, order_id: str) -> list[_Message]:
+        return [message for message in self._messages[queue] if order_id in message.body]
 
     def _alive(self, queue: str, message: _Message) -> bool:
         if message.receives < MAX_RECEIVES:
@@ -303,18 +317,34 @@ class FakeBus:
 class World:
     """Processes over one stage. `chance` decides all that is left to chance, but for what threads do to each other.
 
-    `rate` is how much faster than real time the clock runs.
+    `rate` is how much faster than real time the clock runs; with 0 only `advance` moves it, and a process makes its
+    calls in turn.
     """
 
     def __init__(self, stage: Stage, seed: object, rate: float = 300) -> None:
         self.stage = stage
+        self.settings = Settings.from_environment()
+        self.rate = rate
         self.chance = random.Random(str(seed))
+        self.pauses = random.Random(f"{seed} pauses")
         self.clock = FastClock(rate)
-        pool = Config(max_pool_connections=96, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
-        self.dynamodb = boto3.client("dynamodb", config=pool)
         self.queue = FakeQueues(self.clock, random.Random(f"{seed} queue"), stage["ORDER_DEAD_LETTERS"])
         self.bus = FakeBus(random.Random(f"{seed} bus"))
+        self.unaccounted: list[str] = []
+        self.queue.on_delete = self._account_for
         self._processes: list[Process] = []
+
+    def client(self) -> "DynamoDBClient":
+        """As `chalicelib/adapters/clients.py` makes it, but that it waits for a slow machine and many threads."""
+        retries: Any = {"mode": "standard", "total_max_attempts": 3}
+        config = Config(
+            user_agent="orderonce",
+            parameter_validation=False,
+            read_timeout=20,
+            retries=retries,
+            max_pool_connections=96,
+        )
+        return boto3.client("dynamodb", config=config, endpoint_url=self.stage.dynamodb_endpoint)
 
     def process(self) -> Process:
         made = Process(self)
@@ -343,6 +373,20 @@ class World:
         entries = [{"ReceiptHandle": record["receiptHandle"]} for record in records]
         self.queue.delete_message_batch(QueueUrl=self.stage["ORDER_QUEUE"], Entries=entries)
         return True
+
+    def _account_for(self, queue: str, message: _Message) -> None:
+        """A message may be deleted once its order has ended and owes nothing, has an outbox entry, or it is kept."""
+        if not (self.queue.is_kept(message) or self._is_handed_over(order_id_in(message.body))):
+            self.unaccounted.append(f"deleted from {queue}: {message.body}")
+
+    def _is_handed_over(self, order_id: str) -> bool:
+        found = self.stage.item("ORDERS_TABLE", {"orderId": order_id}) if order_id else None
+        if found is None:
+            return False
+        published = {event["sequence"] for event in self.bus.published if event["orderId"] == order_id}
+        owed = {sequence for sequence, entry in enumerate(found["history"]) if entry["status"] in EVENTS}
+        ended = found["status"] not in (Status.PENDING, Status.RESERVED) and found.get("refund") != Refund.PENDING
+        return "outboxDueAt" in found or (ended and owed <= published)
 
     def come_to_rest(self) -> None:
         """Everything works again, whatever was late lands, and nobody does anything: how far does it go by itself?"""
@@ -385,6 +429,21 @@ def ask(process: Process, key: str | None, quantities: dict[str, int], customer_
 def produce(world: World, order_id: str, quantities: dict[str, int]) -> None:
     body = exact_json.dumps(an_event(order_id, quantities, createdAt=None))
     world.queue.send_message(QueueUrl=world.stage["ORDER_QUEUE"], MessageBody=body)
+
+
+def check_messages(world: World, for_people: Collection[str] = ()) -> None:
+    """Every message that was ever sent is accounted for, and `for_people` are the bodies of the letters that are left.
+
+    Each was deleted once its order had ended, with its events published and its money given back, or had an outbox
+    entry, or once it was kept elsewhere; the rest are dead letters that nothing but people can help.
+    """
+    assert not world.unaccounted, world.unaccounted
+    letters = world.queue.letters_for_people()
+    assert letters == set(for_people), letters.symmetric_difference(for_people)
+    assert not world.queue.waiting(), "messages are left"
+    stored = {order["orderId"] for order in world.stage.items("ORDERS_TABLE")}
+    lost = [m.body for m in world.queue.sent if order_id_in(m.body) not in stored and m.body not in for_people]
+    assert not lost, lost
 
 
 def check_events(world: World) -> None:

@@ -22,10 +22,11 @@ from chalicelib.entrypoints.problems import Problem
 from chalicelib.faults import Unavailable
 from tests.support.aws_calls import AwsCalls, Killed
 from tests.support.conservation import check_conserved
+from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import statuses_in
-from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -64,6 +65,7 @@ class Chaos:
     world: World
     orders: int = 40
     decline_percent: int = 15
+    batch_size: int = 10
 
     def __post_init__(self) -> None:
         chance = self.world.chance
@@ -139,7 +141,9 @@ class Chaos:
             time.sleep(chance.random() * 0.02)
 
     def _consumer(self, process: Process, chance: random.Random) -> None:
-        self._while_it_lasts(process, chance, lambda: self.world.deliver(process, chance.choice((1, 3, 10))))
+        self._while_it_lasts(
+            process, chance, lambda: self.world.deliver(process, chance.choice((1, 3, self.batch_size)))
+        )
 
     def _recover(self, process: Process, chance: random.Random) -> None:
         self._while_it_lasts(process, chance, lambda: process.service.recovery.recover(NO_DEADLINE))
@@ -163,12 +167,13 @@ class Chaos:
 
 
 @pytest.mark.parametrize("seed", range(6 * ROUNDS))
-def test_stock_and_money_are_conserved_whatever_happens_at_once(real_aws: Stage, seed: int) -> None:
-    with world_of(real_aws, f"chaos {seed}", BEFORE) as world:
-        chaos = Chaos(world)
+def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Stage, seed: int) -> None:
+    with world_of(real_tables, f"chaos {seed}", BEFORE) as world:
+        chaos = Chaos(world, batch_size=100 if seed % 6 == 5 else 10)
         chaos.run()
-        statuses = check_conserved(real_aws, BEFORE, {*chaos.ids, *chaos.produced})
+        statuses = check_conserved(real_tables, BEFORE, {*chaos.ids, *chaos.produced})
         check_events(world)
+        check_messages(world)
         assert len(statuses) >= 3, f"too peaceful to show anything: {statuses}"
 
 
@@ -176,10 +181,10 @@ def test_stock_and_money_are_conserved_whatever_happens_at_once(real_aws: Stage,
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(real_aws: Stage, seed: int) -> None:
+def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(real_tables: Stage, seed: int) -> None:
     """Hundreds of orders, each cancelled by one thread while two others have its message in hand."""
     rounds, many = 20 * ROUNDS, 10
-    with world_of(real_aws, f"race {seed}", PLENTY) as world, ThreadPoolExecutor(12) as pool:
+    with world_of(real_tables, f"race {seed}", PLENTY) as world, ThreadPoolExecutor(12) as pool:
         people, one, other = world.process(), world.process(), world.process()
 
         def cancel(order_id: str, delay: float) -> None:
@@ -188,16 +193,16 @@ def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(real_aws: S
 
         for n in range(rounds):
             orders = [place(people, f"{n}-{m}", {"p1": 1}) for m in range(many)]
-            records = world.queue.receive(real_aws["ORDER_QUEUE"])
+            records = world.queue.receive(real_tables["ORDER_QUEUE"])
             both = [pool.submit(world.consume, process, records) for process in (one, other)]
             cancels = [pool.submit(cancel, order_id, world.chance.random() * 0.15) for order_id in orders]
             for cancelled in cancels:
                 cancelled.result(30)
             assert all(consumed.result(30) for consumed in both)
         world.come_to_rest()
-        assert check_conserved(real_aws, PLENTY) == {"CANCELLED": rounds * many}
+        assert check_conserved(real_tables, PLENTY) == {"CANCELLED": rounds * many}
         check_events(world)
-        stored = real_aws.items("ORDERS_TABLE")
+        stored = real_tables.items("ORDERS_TABLE")
         assert {order["refund"] for order in stored} == {"DONE", "NONE"}
         assert len({len(order["history"]) for order in stored}) >= 2, "the races have all one winner"
 
@@ -224,30 +229,40 @@ def a_batch(world: World, people: Process, name: str) -> set[str]:
 MOST_CALLS = 40
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("lost", [False, True], ids=["messages are kept", "messages are lost"])
+@pytest.mark.parametrize(
+    ("after", "lost", "more"),
+    [(False, False, 0), (True, False, 0), (False, True, 0), (True, True, 0), (True, False, 5)],
+    ids=["before", "after", "before, messages lost", "after, messages lost", "after, in a batch of up to a hundred"],
+)
 def test_a_process_killed_between_any_two_of_its_calls_leaves_nothing_half_done(
-    real_aws: Stage, after: bool, lost: bool
+    real_tables: Stage, after: bool, lost: bool, more: int
 ) -> None:
-    """Be it placing or consuming. A message lost before its order was created is its producer's to send again."""
-    with world_of(real_aws, f"kill {after}", BEFORE) as world:
+    """Be it placing or consuming. A message lost before its order was created is its producer's to send again.
+
+    `more` orders of a producer make the batch one whose deletions and events take several calls, side by side; of its
+    calls only every third is one to die at.
+    """
+    with world_of(real_tables, f"kill {after}", BEFORE) as world:
         people, consumer = world.process(), world.process()
         people.provider.decline_percent = consumer.provider.decline_percent = 30
         expected: set[str] = set()
-        for number in range(MOST_CALLS):
+        for number in range(0, MOST_CALLS + 3 * more, 3 if more else 1):
             people.life = Life(dies_at=number, after=after)
             expected |= a_batch(world, people, f"{after}-{number}")
+            for n in range(more):
+                produce(world, f"{after}-{number}-{n}", {"p2": 1})
+                expected.add(f"{after}-{number}-{n}")
             consumer.life = Life(dies_at=number, after=after)
-            while world.deliver(consumer):
+            while world.deliver(consumer, 100 if more else 10):
                 pass
             died = consumer.life.dead
             if lost:
-                world.queue.lose(real_aws["ORDER_QUEUE"], statuses_in(real_aws))
+                world.queue.lose(real_tables["ORDER_QUEUE"], statuses_in(real_tables))
             world.come_to_rest()
-            check_conserved(real_aws, BEFORE, expected, closed=not lost)
+            check_conserved(real_tables, BEFORE, expected, closed=not lost)
             if not died:
                 break
-        assert 10 < number < MOST_CALLS - 1
+        assert 10 < number < MOST_CALLS + 3 * more - 3
         if not lost:  # once an order is CONFIRMED, its message alone owes the event, and SQS loses none
             check_events(world)
 
@@ -278,20 +293,20 @@ def check_one_order(world: World, answers: list[Answer], orders: int = 1) -> Non
 @pytest.mark.parametrize("key", ["k1", None], ids=["with one key", "without a key"])
 @pytest.mark.parametrize("lost", [0, 2], ids=["all answered", "two answers of DynamoDB lost"])
 def test_two_hundred_equal_requests_at_once_are_one_order_and_two_hundred_equal_answers(
-    real_aws: Stage, aws_calls: AwsCalls, key: str | None, lost: int
+    real_tables: Stage, aws_calls: AwsCalls, key: str | None, lost: int
 ) -> None:
-    with world_of(real_aws, "equal", PLENTY) as world:
+    with world_of(real_tables, "equal", PLENTY) as world:
         process = world.process()
         if lost:
-            aws_calls.watch(world.dynamodb)
+            aws_calls.watch(process.dynamodb)
             aws_calls.lose_answer("PutItem", nth=2, times=lost)
         check_one_order(world, at_once(200, lambda _: ask(process, key, {"p1": 1})))
         world.come_to_rest()
-        assert check_conserved(real_aws, PLENTY) == {"CONFIRMED": 1}
+        assert check_conserved(real_tables, PLENTY) == {"CONFIRMED": 1}
 
 
-def test_of_unlike_orders_at_once_under_one_key_one_stands_and_the_others_are_refused(real_aws: Stage) -> None:
-    with world_of(real_aws, "unlike", PLENTY) as world:
+def test_of_unlike_orders_at_once_under_one_key_one_stands_and_the_others_are_refused(real_tables: Stage) -> None:
+    with world_of(real_tables, "unlike", PLENTY) as world:
         process = world.process()
 
         def try_it(n: int) -> Answer | int:
@@ -305,8 +320,8 @@ def test_of_unlike_orders_at_once_under_one_key_one_stands_and_the_others_are_re
         check_one_order(world, [answer for answer in answers if isinstance(answer, Answer)])
 
 
-def test_many_at_once_after_an_order_without_a_key_was_given_up_are_one_new_order(real_aws: Stage) -> None:
-    with world_of(real_aws, "given up", PLENTY) as world:
+def test_many_at_once_after_an_order_without_a_key_was_given_up_are_one_new_order(real_tables: Stage) -> None:
+    with world_of(real_tables, "given up", PLENTY) as world:
         process = world.process()
         first = place(process, None, {"p1": 1})
         process.service.operations.cancel(first, None)
@@ -315,8 +330,8 @@ def test_many_at_once_after_an_order_without_a_key_was_given_up_are_one_new_orde
 
 
 @pytest.mark.parametrize("seed", range(3 * ROUNDS))
-def test_of_fifty_orders_for_thirty_units_thirty_are_confirmed_and_twenty_fail(real_aws: Stage, seed: int) -> None:
-    with world_of(real_aws, f"hot {seed}", {"p1": 30}) as world, ThreadPoolExecutor(10) as pool:
+def test_of_fifty_orders_for_thirty_units_thirty_are_confirmed_and_twenty_fail(real_tables: Stage, seed: int) -> None:
+    with world_of(real_tables, f"hot {seed}", {"p1": 30}) as world, ThreadPoolExecutor(10) as pool:
         keys = [f"k{n}" for n in range(50)] * 2  # a client retries
         world.chance.shuffle(keys)
         people = world.process()
@@ -329,20 +344,20 @@ def test_of_fifty_orders_for_thirty_units_thirty_are_confirmed_and_twenty_fail(r
         for consumer in [pool.submit(consume, world.process(), random.Random(n)) for n in range(4)]:
             consumer.result(60)
         world.come_to_rest()
-        assert check_conserved(real_aws, {"p1": 30}) == {"CONFIRMED": 30, "FAILED": 20}
+        assert check_conserved(real_tables, {"p1": 30}) == {"CONFIRMED": 30, "FAILED": 20}
 
 
-def test_the_world_itself_is_as_unkind_as_it_says(real_aws: Stage) -> None:
+def test_the_world_itself_is_as_unkind_as_it_says(real_tables: Stage) -> None:
     """A test that cannot fail is worse than none: messages do come twice, processes die, entries fail."""
-    with world_of(real_aws, "unkind", PLENTY) as world:
+    with world_of(real_tables, "unkind", PLENTY) as world:
         process = world.process()
         world.queue.twice, world.bus.fails = 1.0, 1.0
         order_id = place(process, "k", {"p1": 1})
-        queue = real_aws["ORDER_QUEUE"]
+        queue = real_tables["ORDER_QUEUE"]
         first, again = world.queue.receive(queue), world.queue.receive(queue)
         assert first[0]["messageId"] == again[0]["messageId"]
         assert not world.consume(process, again)
         process.life = Life(dies_at=0)
         assert not world.consume(process, again)
         assert process.life.dead
-        assert "outboxDueAt" in next(o for o in real_aws.items("ORDERS_TABLE") if o["orderId"] == order_id)
+        assert "outboxDueAt" in next(o for o in real_tables.items("ORDERS_TABLE") if o["orderId"] == order_id)

@@ -473,6 +473,34 @@ def test_on_its_last_receive_an_order_that_is_not_the_messages_is_not_left_to_re
     assert len(small_shop.dead_letters()) == 1
 
 
+@pytest.mark.parametrize(
+    ("away", "entries", "letters", "done"),
+    [("nothing", 12, 12, 24), ("DynamoDB", 1, 24, 24), ("SQS", 12, 1, 12), ("the time", 1, 1, 2)],
+)
+def test_of_many_messages_that_are_given_up_not_each_waits_for_what_is_away(
+    small_shop: Shop, away: str, entries: int, letters: int, done: int
+) -> None:
+    """A call to what is away takes seconds: the function would end before it had deleted what is done."""
+    shop = small_shop
+    place(shop, 12)
+    shop.produce(*["poison"] * 12)
+    messages = [message for _ in range(3) for message in shop.receive()]
+    for message in messages:
+        message["Attributes"]["ApproximateReceiveCount"] = "14"
+    shop.calls.refuse("ThrottlingException", "TransactWriteItems", times=None)
+    if away == "DynamoDB":
+        shop.calls.refuse("ThrottlingException", "UpdateItem", times=None)
+    if away == "SQS":
+        shop.calls.drop_request("SendMessage", times=None, attempts=None)
+    shop.calls.forget()
+    context = TimeIsUp() if away == "the time" else FakeLambdaContext()
+    assert shop.consume(messages, context=context) is (done == 24)
+    assert len(shop.calls.of("UpdateItem")) == entries
+    assert len(shop.calls.of("SendMessage")) == letters
+    shop.come_again()
+    assert len(shop.messages()) == 24 - done
+
+
 @pytest.mark.parametrize("has_entry", [True, False])
 def test_an_unexpected_fault_rings_at_once_and_ends_after_six_receives_with_the_fault_on_its_order(
     small_shop: Shop, monkeypatch: pytest.MonkeyPatch, has_entry: bool

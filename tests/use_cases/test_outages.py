@@ -8,9 +8,10 @@ from chalicelib import exact_json
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.faults import Unavailable
 from tests.support.conservation import check_conserved
+from tests.support.faults import Life
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.world import Life, Process, World, ask, check_events, produce, world_of
+from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
 
 STOCK = {"p1": 1000}
 DYNAMODB = {"put_item", "update_item", "transact_write_items", "get_item", "batch_get_item", "query"}
@@ -27,8 +28,8 @@ AWAY: dict[str, Callable[[str], bool]] = {
 class Outage:
     """An hour or two of a stage. Each minute the schedule fires and the queue is polled, as far as they work."""
 
-    def __init__(self, world: World, away: str) -> None:
-        self.world, self.away = world, away
+    def __init__(self, world: World, away: str, batch_size: int = 10) -> None:
+        self.world, self.away, self.batch_size = world, away, batch_size
         self.process: Process = world.process()
         self.orders: set[str] = set()
 
@@ -52,7 +53,7 @@ class Outage:
         except Unavailable:
             assert not self.is_quiet(), "nothing is away any more"
         if self.queue_works:
-            while self.world.deliver(self.process):
+            while self.world.deliver(self.process, self.batch_size):
                 pass
 
     def is_quiet(self) -> bool:
@@ -73,13 +74,21 @@ class Outage:
             self.orders.add(f"ORD-{number}")
 
 
-@pytest.mark.parametrize("minutes", [2, 90])
-@pytest.mark.parametrize("away", AWAY)
-def test_every_order_ends_after_an_outage_without_anybody(real_aws: Stage, away: str, minutes: int) -> None:
-    with world_of(real_aws, away, STOCK, rate=0) as world:
-        outage = Outage(world, away)
+@pytest.mark.parametrize(
+    ("away", "minutes", "batch_size"),
+    [*((away, minutes, 10) for away in AWAY for minutes in (2, 90)), ("everything", 2, 100), ("everything", 90, 100)],
+)
+def test_every_order_ends_after_an_outage_without_anybody(
+    real_tables: Stage, away: str, minutes: int, batch_size: int
+) -> None:
+    with world_of(real_tables, away, STOCK, rate=0) as world:
+        outage = Outage(world, away, batch_size)
         outage.place(0)
         outage.begin()
+        for number in range(12 if batch_size > 10 else 0):
+            if outage.queue_works:
+                produce(world, f"ORD-more-{number}", {"p1": 1})
+                outage.orders.add(f"ORD-more-{number}")
         for minute in range(minutes):
             if minute % 30 == 1:
                 outage.place(minute)
@@ -91,7 +100,8 @@ def test_every_order_ends_after_an_outage_without_anybody(real_aws: Stage, away:
                 break
             outage.minute()
         assert outage.is_quiet()
-        ended = check_conserved(real_aws, STOCK)
+        ended = check_conserved(real_tables, STOCK)
         assert set(ended) == {"CONFIRMED"}
-        assert outage.orders <= {item["orderId"] for item in real_aws.items("ORDERS_TABLE")}
+        assert outage.orders <= {item["orderId"] for item in real_tables.items("ORDERS_TABLE")}
         check_events(world)
+        check_messages(world)

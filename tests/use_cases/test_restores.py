@@ -16,11 +16,12 @@ from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.exchange import Request
 from tests.support.aws_calls import Killed
 from tests.support.conservation import SOLD, check_order
+from tests.support.faults import Life
 from tests.support.orders import a_body, an_event
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import Snapshot, books_in, forget_order, restore, snapshot_of, stock_in, stock_up
-from tests.support.world import Life, World
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -39,7 +40,7 @@ class Restores:
     def __init__(self, stage: Stage, seed: int) -> None:
         self.stage = stage
         stock_up(stage, p1=STOCK)
-        self.world = World(stage, f"restores {seed}")
+        self.world = World(stage, f"restores {seed}", rate=0)
         self.chance = self.world.chance
         self.people, self.consumer = self.world.process(), self.world.process()
         self.consumer.provider.decline_percent = self.people.provider.decline_percent = 20
@@ -166,8 +167,8 @@ class Restores:
 
 
 @pytest.mark.parametrize("seed", range(8 * ROUNDS))
-def test_money_and_stock_are_conserved_over_crashes_and_restored_tables(aws: Stage, seed: int) -> None:
-    restores = Restores(aws, seed)
+def test_money_and_stock_are_conserved_over_crashes_and_restored_tables(real_tables: Stage, seed: int) -> None:
+    restores = Restores(real_tables, seed)
     try:
         restores.run()
     finally:

@@ -4,9 +4,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
 from chalicelib import times
+from chalicelib.adapters.dynamodb.attributes import plain, typed
 from chalicelib.domain import fields
 from chalicelib.domain.fields import In
 from chalicelib.domain.order import Order, OutboxEntry
@@ -14,9 +13,6 @@ from chalicelib.faults import Unreadable
 
 Item = dict[str, Any]
 """An item in DynamoDB's typed form: `{"orderId": {"S": "…"}}`."""
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 OUTBOX_ATTRIBUTES = ("outbox", "outboxDueAt", "outboxTries", "outboxFault")
 SHARDS = 4
@@ -29,12 +25,12 @@ _LATE_AFTER_RETRIES = 7
 
 def to_item(values: Mapping[str, Any]) -> Item:
     """Plain values as an item; None is left out."""
-    return {name: _serialize(value) for name, value in values.items() if value is not None}
+    return {name: typed(value) for name, value in values.items() if value is not None}
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item as plain values; numbers are Decimals."""
-    return {name: _deserialize(value) for name, value in item.items()}
+    return {name: plain(value) for name, value in item.items()}
 
 
 def order_to_item(order: Order) -> Item:

@@ -1,0 +1,1 @@
+"""The usual design, to be compared with: Powertools' idempotency around write-then-send, and an SQS consumer."""
