@@ -29,6 +29,7 @@ _DOMAIN = (
 )
 _USE_CASES = {
     "committing": ("committing", "reports"),
+    "transactions": ("transactions", "committing"),
     "completion": ("completion", "payment_keys", "reports"),
     "consuming": ("consuming", "reports"),
     "dead_letters": ("dead_letters", "reports"),
@@ -44,6 +45,7 @@ _USE_CASES = {
     "saga": ("fulfilment", "consuming", "payment_keys", "reports"),
 }
 _DYNAMODB = {
+    "attributes": ("tests/adapters/dynamodb/test_attributes.py", "tests/adapters/dynamodb/test_items.py"),
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
     "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
