@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
-import boto3
 import pytest
+from botocore.session import Session
 from click.testing import CliRunner, Result
 
 from chalicelib import exact_json, telemetry
+from chalicelib.adapters import clients
 from ops.cli import ops
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
@@ -24,15 +25,16 @@ class Operator:
 
     def __call__(self, *words: str, typed: str | None = None) -> Result:
         """The result of a command; `typed` is its input."""
-        make = boto3.client
+        make = Session.create_client
 
-        def watched(*args: Any, **options: Any) -> Any:
-            client = make(*args, **options)
+        def watched(session: Session, *args: Any, **options: Any) -> Any:
+            client = make(session, *args, **options)
             self.calls.watch(client)
             return client
 
         telemetry.logger()  # made before the streams are the runner's
-        with patch.object(boto3, "client", watched):
+        clients.forget()  # a command is a process of its own
+        with patch.object(Session, "create_client", watched):
             return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
 
     def does(self, *words: str, typed: str | None = None) -> str:
