@@ -34,7 +34,7 @@ _USE_CASES = {
     "consuming": ("consuming", "reports"),
     "dead_letters": ("dead_letters", "reports"),
     "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
-    "in_flight": ("in_flight", "dead_letters"),
+    "in_flight": ("in_flight",),
     "letters": ("letters",),
     "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),
