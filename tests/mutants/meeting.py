@@ -29,11 +29,11 @@ _DOMAIN = (
 )
 _USE_CASES = {
     "committing": ("committing", "reports"),
+    "transactions": ("transactions", "committing"),
     "completion": ("completion", "payment_keys", "reports"),
     "consuming": ("consuming", "reports"),
     "dead_letters": ("dead_letters", "reports"),
     "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
-    "in_flight": ("in_flight", "dead_letters"),
     "letters": ("letters",),
     "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),
@@ -42,9 +42,9 @@ _USE_CASES = {
     "ports": ("letters",),
     "recovery": ("recovery", "reports"),
     "saga": ("fulfilment", "consuming", "payment_keys", "reports"),
-    "transactions": ("transactions", "committing"),
 }
 _DYNAMODB = {
+    "attributes": ("tests/adapters/dynamodb/test_attributes.py", "tests/adapters/dynamodb/test_items.py"),
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
     "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
@@ -61,6 +61,10 @@ MEET: dict[str, tuple[str, ...]] = {
         for name, tests in _USE_CASES.items()
     },
     **{f"chalicelib/adapters/dynamodb/{name}.py": tests for name, tests in _DYNAMODB.items()},
+    "chalicelib/use_cases/in_flight.py": (
+        "tests/use_cases/test_in_flight.py",
+        f"{_REPORTS}::test_a_message_that_cannot_be_replayed_and_letters_that_cannot_be_released",
+    ),
 }
 """The files that mutmut makes mutants of, and the tests that those meet: the cheapest that can see all they do."""
 
@@ -162,7 +166,7 @@ def _known(session: Session) -> dict[str, Known]:
     shared += (ROOT / "tests").rglob("conftest.py")
     known: dict[str, Known] = {}
     for path, names in session.by_file().items():
-        kept = CACHE / "known" / f"{_digest([path, *shared])}.json"
+        kept = CACHE / "known" / f"{_digest([path, *shared], *names)}.json"
         if not kept.exists():
             began = time.monotonic()
             found = session.without_mutant(names, list(MEET))
@@ -176,9 +180,9 @@ def _known(session: Session) -> dict[str, Known]:
     return known
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _digest(paths: Sequence[Path], *names: str) -> str:
     texts = [f"{path}\n{path.read_text('utf-8')}" for path in sorted(paths)]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([*texts, *names]).encode()).hexdigest()[:16]
 
 
 def _environment() -> Path:

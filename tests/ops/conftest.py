@@ -9,6 +9,7 @@ from botocore.session import Session
 from click.testing import CliRunner, Result
 
 from chalicelib import exact_json, telemetry
+from chalicelib.adapters import clients
 from ops.cli import ops
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
@@ -32,6 +33,7 @@ class Operator:
             return client
 
         telemetry.logger()  # made before the streams are the runner's
+        clients.forget()  # a command is a process of its own
         with patch.object(Session, "create_client", watched):
             return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
 

@@ -69,6 +69,11 @@ def test_what_this_search_has_replayed_itself_is_skipped() -> None:
     assert len(queue.received) == 4
 
 
+def test_thirty_answers_with_nothing_but_what_it_has_replayed_end_the_search() -> None:
+    queue, in_flight = search(*[["a"]] * 40, run="mine")
+    assert (found(in_flight), len(queue.received)) == ([], 30)
+
+
 def test_letters_are_removed_ten_at_a_time_by_their_newest_receipts_and_the_others_released() -> None:
     names = [f"m{n}" for n in range(25)]
     queue, in_flight = search(names, names[:1])
@@ -76,9 +81,9 @@ def test_letters_are_removed_ten_at_a_time_by_their_newest_receipts_and_the_othe
     in_flight.remove(letters[:12])
     in_flight.release()
     assert queue.deleted == [["m0/2", *(f"m{n}/1" for n in range(1, 10))], ["m10/1", "m11/1"]]
-    assert queue.shown == [{f"m{n}/1": 0 for n in range(12, 22)}, {f"m{n}/1": 0 for n in range(22, 25)}]
+    assert queue.shown == [{f"m{n}/1": 0 for n in range(12, 25)}]
     in_flight.release()
-    assert len(queue.shown) == 2, "once"
+    assert [len(shown) for shown in queue.shown] == [13, 0], "once"
 
 
 def test_each_search_has_a_name_of_its_own() -> None:

@@ -126,3 +126,13 @@ def test_sixty_of_the_largest_orders_take_as_many_transactions_as_dynamodb_asks_
     assert all(isinstance(result, Applied) for result in results)
     assert aws_calls.operations() == ["TransactWriteItems"] * 2
     assert set(statuses_in(real_aws).values()) == {Status.PENDING}
+
+
+def test_bytes_are_counted_to_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch: list[Change] = [changes.reserve(standing(Status.PENDING, f"o{n}", {f"p{n}": 1}), LATER) for n in range(4)]
+    # A line: 150, and four for each character of its id, twice, and of "name of p0".
+    size = 16_384 + 150 + 4 * (2 * 2 + 10)
+    assert [max_bytes(change) for change in batch] == [size] * 4
+    for limit, parts in ((2 * (size + 4_096), [2, 2]), (2 * (size + 4_096) - 1, [1, 1, 1, 1])):
+        monkeypatch.setattr("chalicelib.use_cases.transactions.MAX_BYTES", limit)
+        assert [len(part) for part in transactions(batch)] == parts
