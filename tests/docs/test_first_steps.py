@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.docs.conftest import Reader
+from tests.docs.conftest import Reader, eventually
 from tests.support.checkout import checkout
 from tests.support.network import free_port
 from tests.support.skipping import skip
@@ -89,6 +88,14 @@ def _on_ports(command: str, ports: list[int]) -> str:
     return command
 
 
+def _answers(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @contextmanager
 def _started(reader: Reader, command: str, port: int) -> Iterator[None]:
     """The command is running, and answers on the port."""
@@ -101,12 +108,7 @@ def _started(reader: Reader, command: str, port: int) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        for _ in range(300):
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
-                    break
-            except OSError:
-                time.sleep(0.1)
+        eventually(lambda: _answers(port))
         yield
     finally:
         os.killpg(process.pid, signal.SIGINT)

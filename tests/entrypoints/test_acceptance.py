@@ -1,7 +1,7 @@
 """What is accepted quickly is what jsonschema finds nothing wrong with, and no request is read in another way."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any
@@ -144,11 +144,11 @@ READERS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-def check_read_alike(documents: Sequence[Any]) -> None:
+def check_read_alike(documents: Sequence[Any], readers: Collection[str]) -> None:
     """Each is read, or refused, as it is by jsonschema alone."""
 
     def outcomes() -> list[Any]:
-        return [(document, name, outcome(read, document)) for document in documents for name, read in READERS.items()]
+        return [(document, name, outcome(READERS[name], document)) for document in documents for name in readers]
 
     quickly = outcomes()
     with pytest.MonkeyPatch.context() as patch:
@@ -160,19 +160,22 @@ def check_read_alike(documents: Sequence[Any]) -> None:
 @given(documents)
 @settings(max_examples=100)
 def test_a_request_is_read_or_refused_as_jsonschema_alone_would_have_it(document: Any) -> None:
-    check_read_alike([document])
+    check_read_alike([document], READERS)
 
 
-def test_with_each_nasty_value_at_each_place_it_is_read_or_refused_alike() -> None:
+@pytest.mark.parametrize(
+    ("document", "readers"),
+    [
+        *((document, ("an event", "an own message")) for document in DOCUMENTS if "orderId" in document),
+        *((document, ("a request",)) for document in DOCUMENTS if "items" in document and "orderId" not in document),
+        *((document, ("a shipment",)) for document in DOCUMENTS if "carrier" in document),
+    ],
+)
+def test_with_each_nasty_value_at_each_place_it_is_read_or_refused_alike(
+    document: dict[str, Any], readers: tuple[str, ...]
+) -> None:
     values = [value for value in NASTY if not has_float(value)]
-    check_read_alike(
-        [
-            changed(document, way, put(value))
-            for document in DOCUMENTS[1:]
-            for way in places(document)
-            for value in values
-        ]
-    )
+    check_read_alike([changed(document, way, put(value)) for way in places(document) for value in values], readers)
 
 
 @pytest.mark.parametrize(
