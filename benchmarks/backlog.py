@@ -4,21 +4,20 @@
 dead letters and recovery are the real ones; tables, queue, bus and payment provider are simulated.
 """
 
-import argparse
 import heapq
 import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 
 from benchmarks.simulated import AWAY_SECONDS, BEGINNING, SimulatedOrders, Simulation, Times, silence
-from benchmarks.simulation import DOCUMENT, FUNCTION_SECONDS, ORDER, PAYMENT_SECONDS, PAYMENTS_AT_ONCE, lines_of
-from benchmarks.tables import table, written
+from benchmarks.simulation import FUNCTION_SECONDS, ORDER, PAYMENT_SECONDS, PAYMENTS_AT_ONCE, lines_of
+from benchmarks.tables import print_or_write, table
 from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import create
 from chalicelib.domain.order import HistoryEntry, Order, Status
@@ -386,19 +385,16 @@ TABLES: tuple[tuple[str, tuple[str, ...], Callable[..., tuple[str, ...]], tuple[
 )
 
 
+def computed() -> Iterator[str]:
+    """The part of the document that this simulation prints."""
+    for title, columns, row, rows in TABLES:
+        yield table(title, columns, [row(*of) for of in rows])
+
+
 def main() -> int:
     """Print the tables, or write them into the document."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write them into {DOCUMENT.name}")
-    given = parser.parse_args()
     silence()
-    tables: list[str] = []
-    for title, columns, row, rows in TABLES:
-        tables.append(table(title, columns, [row(*of) for of in rows]))
-        print(tables[-1], end="\n\n", flush=True)
-    if given.write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8"), NAME, "\n\n".join(tables)), "utf-8")
-    return 0
+    return print_or_write(__doc__, NAME, computed())
 
 
 if __name__ == "__main__":

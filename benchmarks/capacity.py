@@ -4,15 +4,14 @@
 tests/deploy/test_cost.py counts, published limits and the settings of the stage `prod`; nothing is simulated here.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from benchmarks.simulation import DOCUMENT, MIDDLE, seconds_after_reserve
-from benchmarks.tables import table, written
+from benchmarks.simulation import MIDDLE, seconds_after_reserve
+from benchmarks.tables import print_or_write, table
 from chalicelib.adapters.dynamodb.items import LATE_SHARD, SHARDS
 from chalicelib.use_cases.ports import BATCH_SIZE
 from deploy import cost
@@ -194,13 +193,7 @@ def computed() -> str:
 
 def main() -> int:
     """Print the tables, or write them into the document."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write them into {DOCUMENT.name}")
-    given = parser.parse_args()
-    print(computed())
-    if given.write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8"), NAME, computed()), "utf-8")
-    return 0
+    return print_or_write(__doc__, NAME, [computed()])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 command prints the same tables. A run is a few simulated seconds in which consumers are never out of messages.
 """
 
-import argparse
 import math
 import random
 import sys
@@ -13,16 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 
 from benchmarks.simulated import BEGINNING, SimulatedOrders, Simulation, Times, silence
-from benchmarks.tables import table, written
+from benchmarks.tables import print_or_write, table
 from chalicelib.domain.changes import reserve
 from chalicelib.domain.idempotency import fingerprint
 from chalicelib.domain.order import LineItem, Order, new_order
 from chalicelib.use_cases.committing import Applied, BatchCommitter
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 NAME = "python -m benchmarks.simulation"
 
 WARM_UP, MEASURED = 1.0, 4.0
@@ -200,17 +197,8 @@ def computed(sweeps: tuple[Sweep, ...] = SWEEPS) -> Iterator[str]:
 
 def main() -> int:
     """Print the tables, or write them into the document."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write them into {DOCUMENT.name}")
-    given = parser.parse_args()
     silence()
-    tables: list[str] = []
-    for one in computed():
-        print(one, end="\n\n", flush=True)
-        tables.append(one)
-    if given.write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8"), NAME, "\n\n".join(tables)), "utf-8")
-    return 0
+    return print_or_write(__doc__, NAME, computed())
 
 
 if __name__ == "__main__":

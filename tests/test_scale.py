@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import backlog, capacity, simulation
 from benchmarks.simulated import AWAY_SECONDS, SimulatedOrders, Simulation, Times
-from benchmarks.simulation import DOCUMENT, MIDDLE, ORDER, Run, Sweep
+from benchmarks.simulation import MIDDLE, ORDER, Run, Sweep
+from benchmarks.tables import DOCUMENT
 from chalicelib.domain.changes import Change, reserve
 from chalicelib.domain.outcomes import Committed, Conflict, Refused
 from chalicelib.faults import Unavailable
