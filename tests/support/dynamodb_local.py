@@ -128,7 +128,7 @@ def _fetch(jars: Path) -> None:
 
 
 def _start(java: str, jars: Path, port: int) -> subprocess.Popen[bytes]:
-    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.library.path={jars}"]
+    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m"]
     server = [
         "software.amazon.dynamodb.services.local.main.ServerRunner",
         "-inMemory",
