@@ -46,7 +46,10 @@ def dumps(value: Any) -> str:
 
 
 def _object(members: Mapping[str, Any]) -> str:
-    return "{" + ", ".join([f"{encode_basestring_ascii(name)}: {dumps(item)}" for name, item in members.items()]) + "}"
+    # Most of an order is text: no call for each.
+    text = encode_basestring_ascii
+    written = [f"{text(name)}: {text(item) if type(item) is str else dumps(item)}" for name, item in members.items()]
+    return "{" + ", ".join(written) + "}"
 
 
 def _array(items: Sequence[Any]) -> str:
