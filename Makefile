@@ -27,6 +27,7 @@ help:
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
+	@echo 'make clients orders a second on DynamoDB Local with 1, 8 and 32 clients, beside the usual design'
 	@echo 'make sustained   orders a minute on DynamoDB Local for MINUTES=10, placed and fulfilled; then nothing may be lost'
 	@echo 'make reliability   OrderOnce and the usual design under the same faults: which promises each keeps, in tables'
 	@echo 'make simulation  hot products, outages, poison and a flash sale, simulated with the real code; the tables of docs/scale.md'
@@ -122,6 +123,10 @@ ROUNDS ?= 500
 .PHONY: bench
 bench: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.speed --rounds '$(ROUNDS)' --zip
+
+.PHONY: clients
+clients: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.clients
 
 .PHONY: sustained
 sustained: MINUTES ?= 10
