@@ -33,15 +33,15 @@ _USE_CASES = {
     "completion": ("completion", "payment_keys", "reports"),
     "consuming": ("consuming", "reports"),
     "dead_letters": ("dead_letters", "reports"),
-    "fulfilment": ("fulfilment", "consuming", "payment_keys", "reports"),
+    "fulfilment": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
     "letters": ("letters",),
     "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),
     "paying": ("paying", "reports"),
-    "placing": ("placing",),
+    "placing": ("placing", "reports"),
     "ports": ("letters",),
     "recovery": ("recovery", "reports"),
-    "saga": ("fulfilment", "consuming", "payment_keys", "reports"),
+    "saga": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
 }
 _DYNAMODB = {
     "attributes": ("tests/adapters/dynamodb/test_attributes.py", "tests/adapters/dynamodb/test_items.py"),
