@@ -68,7 +68,7 @@ MEET: dict[str, tuple[str, ...]] = {
 }
 """The files that mutmut makes mutants of, and the tests that those meet: the cheapest that can see all they do."""
 
-BUDGET = 20.0
+BUDGET = 60.0
 """CPU seconds of tests for a mutant: one that the cheapest of its tests do not kill in that time has survived."""
 
 CACHE = ROOT / ".cache" / "mutants"
