@@ -39,7 +39,7 @@ _USE_CASES = {
     "operations": ("operations", "shipping", "reports"),
     "paying": ("paying", "reports"),
     "placing": ("placing", "reports"),
-    "ports": ("letters",),
+    "ports": ("ports", "letters"),
     "recovery": ("recovery", "reports"),
     "saga": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
 }
