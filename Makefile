@@ -27,6 +27,7 @@ help:
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
+	@echo 'make clients orders a second on DynamoDB Local with 1, 8 and 32 clients, beside the usual design'
 	@echo 'make sustained   orders a minute on DynamoDB Local for MINUTES=10, placed and fulfilled; then nothing may be lost'
 	@echo 'make reliability   OrderOnce and the usual design under the same faults: which promises each keeps, in tables'
 	@echo 'make simulation  hot products, outages, poison and a flash sale, simulated with the real code; the tables of docs/scale.md'
@@ -113,7 +114,7 @@ soak: $(STAMP)
 # SEED repeats a search; PLANTED=1 looks for mistakes planted in a copy of the service, each for MINUTES.
 .PHONY: chaos
 chaos: $(STAMP)
-	@exec $(VENV)/bin/python -m tests.faults.chaos --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)') \
+	@exec $(VENV)/bin/python -m tests.faults.chaos $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(PLANTED),--planted) \
 	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)')
 
@@ -122,6 +123,10 @@ ROUNDS ?= 500
 .PHONY: bench
 bench: $(STAMP)
 	@exec $(VENV)/bin/python -m benchmarks.speed --rounds '$(ROUNDS)' --zip
+
+.PHONY: clients
+clients: $(STAMP)
+	@exec $(VENV)/bin/python -m benchmarks.clients
 
 .PHONY: sustained
 sustained: MINUTES ?= 10
@@ -149,7 +154,7 @@ AGAIN ?=
 # An hour or more for all of them. AGAIN=1: only those that no test has killed yet.
 .PHONY: mutants
 mutants: $(STAMP)
-	@exec $(VENV)/bin/python -m tests.mutants.run --only '$(ONLY)' $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)
+	@exec $(VENV)/bin/python -m tests.mutants.run $(if $(ONLY),--only '$(ONLY)') $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram

@@ -12,6 +12,7 @@ from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
 app = Chalice(app_name="orderonce", configure_logs=False)
+app.api.binary_types = []  # none comes in or goes out: Chalice would look for one in each request and answer
 AUTH = http.authorizer(SETTINGS.auth)
 app.register_middleware(telemetry.per_invocation, "all")
 app.register_middleware(http.correlation_id_for_all, "http")

@@ -25,7 +25,9 @@ from botocore.config import Config
 
 from benchmarks.scenario import ENVIRONMENT, PRODUCTS, Context, Document, batch_of_ten, request
 
-STAGE = "bench"
+STAGE = f"bench-{uuid.uuid4().hex[:8]}"
+"""Its tables are its own, also on an engine that others use."""
+
 STOCK = 100_000_000
 UNITS = 2
 BACKLOG = 200
@@ -82,17 +84,12 @@ class Run:
         from chalicelib.adapters import clients
         from chalicelib.service import compose
         from chalicelib.settings import Settings
-        from tests.support.template import Template, create_tables
 
         os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
         self.app, self.world = app, World()
         # Making tables and reading all orders may take longer than the service's own client waits.
         self.dynamodb = boto3.client("dynamodb", config=Config(read_timeout=60))
-        create_tables(self.dynamodb, Template.load({"Stage": STAGE}))
-        for product, price in PRODUCTS.items():
-            row = {"productId": {"S": product}, "name": {"S": product}, "price": {"N": price}}
-            stocked = row | {"stock": {"N": str(STOCK)}}
-            self.dynamodb.put_item(TableName=ENVIRONMENT["INVENTORY_TABLE"], Item=stocked)
+        fill(self.dynamodb)
         world: Any = self.world
         service = compose(Settings.from_environment(), clients.dynamodb(), world, world, world, payments=world)
         vars(app)["service"] = lambda: service
@@ -182,6 +179,16 @@ def main() -> int:
     for text, kept in results:
         out.write(f"- {'kept' if kept else 'BROKEN'}: {text}\n")
     return 0 if all(kept for _, kept in results) else 1
+
+
+def fill(dynamodb: Any) -> None:
+    """Make the tables, with all products in stock."""
+    from tests.support.template import Template, create_tables
+
+    create_tables(dynamodb, Template.load({"Stage": STAGE}))
+    for product, price in PRODUCTS.items():
+        row = {"productId": {"S": product}, "name": {"S": product}, "price": {"N": price}}
+        dynamodb.put_item(TableName=ENVIRONMENT["INVENTORY_TABLE"], Item=row | {"stock": {"N": str(STOCK)}})
 
 
 def tables() -> dict[str, str]:

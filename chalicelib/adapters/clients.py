@@ -1,6 +1,5 @@
 """The AWS clients: made once, low level, with the time limits that the rest relies on; traced where X-Ray is."""
 
-import json
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from botocore.config import Config
 from botocore.loaders import Loader
 from botocore.session import Session, get_session
 
+from chalicelib.adapters.dynamodb.hooks import take_typed_values
 from chalicelib.settings import app_settings
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def trace_aws_calls() -> bool:
     return True
 
 
-def _config() -> Config:
+def _config(validates: bool) -> Config:
     trace_aws_calls()
     # A fixed user agent (else botocore builds it twice a call) and no validation of parameters (this code's own,
     # and validated in the tests) take a third of botocore's CPU off each call.
     # Three tries of a second each: the Lambda outlives its calls. `max_attempts: 3` would make four.
     return Config(
         user_agent="orderonce",
-        parameter_validation=app_settings().validates_parameters,
+        parameter_validation=validates,
         connect_timeout=1,
         read_timeout=1,
         retries={"mode": "standard", "total_max_attempts": 3},
@@ -74,53 +74,36 @@ def _session() -> Session:
     return session
 
 
-def _client(service: str) -> Any:
-    return _session().create_client(service, endpoint_url=app_settings().laptop_url, config=_config())
+def _client(service: str, validates: bool) -> Any:
+    return _session().create_client(service, endpoint_url=app_settings().laptop_url, config=_config(validates))
 
 
 @cache
 def dynamodb() -> "DynamoDBClient":
     """The client of DynamoDB."""
-    client: DynamoDBClient = _client("dynamodb")
-    client.meta.events.register("before-parse.dynamodb", _take_refused_items)
+    client: DynamoDBClient = _client("dynamodb", validates=False)
+    take_typed_values(client, validates=app_settings().validates_parameters)
     return client
-
-
-def _take_refused_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """An item that comes back with a refusal is taken as it is: botocore would read it twice, member by member.
-
-    A duplicate is mostly that. Binary attributes, which no order has, would differ: they are left to botocore.
-    """
-    body = response_dict["body"]
-    if response_dict["status_code"] != 400 or b'"Item"' not in body or b'"B"' in body or b'"BS"' in body:
-        return
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return  # not DynamoDB's: what it is, botocore says
-    taken = {name: document.pop(name) for name in ("Item", "CancellationReasons") if name in document}
-    customized_response_dict.update(taken)
-    response_dict["body"] = json.dumps(document).encode()
 
 
 @cache
 def events() -> "EventBridgeClient":
     """The client of EventBridge."""
-    client: EventBridgeClient = _client("events")
+    client: EventBridgeClient = _client("events", app_settings().validates_parameters)
     return client
 
 
 @cache
 def sns() -> "SNSClient":
     """The client of SNS."""
-    client: SNSClient = _client("sns")
+    client: SNSClient = _client("sns", app_settings().validates_parameters)
     return client
 
 
 @cache
 def sqs() -> "SQSClient":
     """The client of SQS."""
-    client: SQSClient = _client("sqs")
+    client: SQSClient = _client("sqs", app_settings().validates_parameters)
     return client
 
 

@@ -74,7 +74,7 @@ class Move:
     @property
     def after(self) -> Order:
         outbox = self.before.outbox if isinstance(self.outbox, Unchanged) else self.outbox
-        return replace(self.before.moved(self.to, self.at, self.reason), outbox=outbox, **self.extra_fields)
+        return self.before.moved(self.to, self.at, self.reason, outbox=outbox, **self.extra_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,7 @@ def create(order: Order, at: datetime) -> Create:
 
 def create_failed(order: Order, at: datetime, failure: str, reason: str) -> Create:
     """A producer's order that the catalogue refuses, stored where its producer can look it up."""
-    failed = order.moved(Status.FAILED, at, reason[:_MAX_REASON_LENGTH])
-    return Create(replace(failed, failure_reason=failure))
+    return Create(order.moved(Status.FAILED, at, reason[:_MAX_REASON_LENGTH], failure_reason=failure))
 
 
 def reserve(order: Order, at: datetime) -> Move:

@@ -22,6 +22,7 @@ ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _ROUTE = "POST /orders"
 _BARE = re.compile(r"(?!\")[\x21-\x2b\x2d-\x7e]{1,255}", re.ASCII)
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"', re.ASCII)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _ESCAPE = re.compile(r'\\(["\\])')
 
 
@@ -72,16 +73,14 @@ def _name(kind: str, customer_id: str, key: str) -> str:
 
 
 def _v1(content: Content) -> str:
-    canonical = json.dumps(
+    canonical = _canonical(
         {
             "customerId": content.customer_id,
             "items": content.quantities,
             "totalAmount": str(two_decimals(content.total_amount)),
             "currency": content.currency,
             "shippingAddress": asdict(content.shipping_address) if content.shipping_address else None,
-        },
-        sort_keys=True,
-        separators=(",", ":"),
+        }
     )
     return hashlib.sha256(canonical.encode()).hexdigest()
 

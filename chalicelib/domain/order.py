@@ -161,10 +161,10 @@ class Order:
         """When and why it reached a status, if it ever did."""
         return next((entry for entry in self.history if entry.status is status), None)
 
-    def moved(self, status: Status, at: datetime, reason: str | None = None) -> "Order":
-        """The same order one history entry later."""
+    def moved(self, status: Status, at: datetime, reason: str | None = None, **fields: Any) -> "Order":
+        """The same order one history entry later, and with further fields of the order."""
         entry = HistoryEntry(status, at, reason)
-        return replace(self, status=status, updated_at=at, history=(*self.history, entry))
+        return replace(self, status=status, updated_at=at, history=(*self.history, entry), **fields)
 
 
 def new_order(**fields: Any) -> Order:

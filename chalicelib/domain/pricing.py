@@ -41,19 +41,20 @@ class CatalogueRefusal:
 
 def price(request: OrderRequest, products: Mapping[str, Product], currency: str) -> Priced | CatalogueRefusal:
     """The request at the catalogue's prices, or all in which they disagree. `currency` is the catalogue's one."""
-    found = list(_disagreements(request, products, currency))
+    quantities = request.quantities
+    found = list(_disagreements(request, quantities, products, currency))
     if found:
         return CatalogueRefusal(found[0][0], tuple(error for _, error in found))
     return Priced(
         tuple(
             LineItem(product_id, quantity, products[product_id].price, products[product_id].name)
-            for product_id, quantity in request.quantities.items()
+            for product_id, quantity in quantities.items()
         )
     )
 
 
 def _disagreements(
-    request: OrderRequest, products: Mapping[str, Product], currency: str
+    request: OrderRequest, quantities: Mapping[str, int], products: Mapping[str, Product], currency: str
 ) -> Iterator[tuple[str, FieldError]]:
     for index, line in enumerate(request.items):
         at = f"#/items/{index}"
@@ -64,7 +65,7 @@ def _disagreements(
             yield "PRICE_MISMATCH", FieldError(f"{at}/unitPrice", "is not the catalogue's price", product.price)
     if request.currency != currency:
         yield "CURRENCY_MISMATCH", FieldError("#/currency", "is not the catalogue's currency", currency)
-    if all(product_id in products for product_id in request.quantities):
-        total = sum((products[p].price * n for p, n in request.quantities.items()), Decimal("0.00"))
+    if quantities.keys() <= products.keys():
+        total = sum((products[p].price * n for p, n in quantities.items()), Decimal("0.00"))
         if total != request.total_amount:
             yield "TOTAL_MISMATCH", FieldError("#/totalAmount", "is not the sum of the lines", total)

@@ -46,13 +46,17 @@ _USE_CASES = {
 _DYNAMODB = {
     "attributes": ("tests/adapters/dynamodb/test_attributes.py", "tests/adapters/dynamodb/test_items.py"),
     "claims": ("tests/adapters/dynamodb/test_claims.py",),
+    "hooks": ("tests/adapters/dynamodb/test_hooks.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
     "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
     "reads": ("tests/adapters/dynamodb/test_reads.py",),
     "reasons": ("tests/adapters/dynamodb/test_writes.py",),
     "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),
     "update": ("tests/adapters/dynamodb/test_repository.py",),
-    "writes": ("tests/adapters/dynamodb/test_writes.py", "tests/adapters/dynamodb/test_repository.py"),
+    "writes": (
+        *(f"tests/adapters/dynamodb/test_{name}.py" for name in ("writes", "repository")),
+        *(f"tests/use_cases/test_{name}.py" for name in ("consuming", "dead_letters")),
+    ),
 }
 MEET: dict[str, tuple[str, ...]] = {
     **{str(path.relative_to(ROOT)): _DOMAIN for path in sorted((ROOT / "chalicelib" / "domain").glob("*.py"))},

@@ -39,6 +39,7 @@ INVOCATION: ContextVar[object] = ContextVar("invocation", default=None)
 class Call:
     """A call of a client: `Call("dynamodb", "PutItem", {...}, attempts=1)`; 0 when it was refused.
 
+    `params` are those that the client was called with; `bodies` what each attempt sends.
     `invocation` is the function's invocation that it was made by, if that is known.
     """
 
@@ -46,6 +47,7 @@ class Call:
     operation: str
     params: Mapping[str, Any]
     attempts: int = 0
+    bodies: list[bytes] = field(default_factory=list)
     invocation: object = field(default_factory=INVOCATION.get)
 
 
@@ -95,7 +97,7 @@ class AwsCalls:
         for client in set(clients) - self._watched.keys():
             endpoint = client._endpoint
             self._watched[client] = endpoint._do_get_response
-            client.meta.events.register_last("before-parameter-build", self._begin)
+            client.meta.events.register_last("provide-client-params", self._begin)
             client.meta.events.register_first("before-call", self._refused)
             # botocore has no event that sees an answer come in and can still lose it (and moto answers inside
             # an event of its own), so the one method that makes an attempt is wrapped. Its result is what
@@ -106,7 +108,7 @@ class AwsCalls:
     def unwatch(self) -> None:
         """Leave all clients as they were found."""
         for client, do_get_response in self._watched.items():
-            client.meta.events.unregister("before-parameter-build", self._begin)
+            client.meta.events.unregister("provide-client-params", self._begin)
             client.meta.events.unregister("before-call", self._refused)
             client._endpoint._do_get_response = do_get_response
         self._watched.clear()
@@ -253,6 +255,7 @@ class AwsCalls:
                 if self._dead:
                     raise Killed
                 call.attempts += 1  # attempts of one call are made by one thread, one after the other
+                call.bodies.append(request.body)
 
             def go(rest: list[_Fault]) -> Outcome:
                 if not rest:
