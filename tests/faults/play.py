@@ -422,8 +422,9 @@ class Play:
                 known.pop(order_id, None)
         self.named = [order_id for order_id in self.named if order_id not in gone]
         self.world.bus.published = [event for event in self.world.bus.published if event["orderId"] not in gone]
-        # Whatever was sent three months ago is gone from SQS too.
+        # Whatever was sent three months ago is gone from SQS too, and from everybody's hands.
         self.queue.sent.clear()
+        self.in_hand.clear()
         self.purged.clear()
 
     # --- releases ---
