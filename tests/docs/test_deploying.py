@@ -27,7 +27,7 @@ TRUST = snippet("docs/deploying.md", '"Version": "2012-10-17"')
 CALLERS = snippet("docs/api.md", '"Version": "2012-10-17"')
 
 WITHOUT_FUNCTIONS = ".venv/bin/python -m ops stage check dev"
-"""It must find that the functions are missing: the embedded AWS has none."""
+"""It must find that all which runs is missing: the embedded AWS has neither functions nor alarms."""
 RUN = ("make resources ", ".venv/bin/python -m ops ")
 PROGRAMS: dict[str, click.Group] = {" -m deploy ": deploy, ".venv/bin/chalice ": chalice}
 REHEARSED = ("make vendor", "make package ", "make deploy ", ".venv/bin/chalice deploy ")
@@ -49,7 +49,7 @@ def test_each_command_is_run_or_understood(operator: Reader, laptop: Laptop, blo
             printed = operator.runs("sh", "-c", command, also=aws, status=status)
             if status:
                 differences = [line.split()[1:3] for line in printed.splitlines() if line.startswith("differs")]
-                assert {kind for kind, _ in differences} == {"function"}
+                assert {kind for kind, _ in differences} == {"function", "mapping", "schedule", "API", "alarm"}
         else:
             assert command.startswith(REHEARSED), f"nothing shows {command!r}"
             rehearse(operator, command)
