@@ -8,16 +8,18 @@ from typing import Any
 
 import boto3
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import cost, policies
+from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.confirming import confirm
+from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import VENDOR, vendor
 
-_FAULTS = (NoSuchStage, PackagingFailed, StackFailed, BotoCoreError, ClientError)
+_FAULTS = (NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
@@ -28,6 +30,8 @@ class _WithoutTracebacks(click.Group):
             return super().invoke(context)
         except _FAULTS as fault:
             raise click.ClickException(str(fault)) from fault
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault)) from fault
 
 
 @click.group(cls=_WithoutTracebacks)
@@ -75,7 +79,10 @@ def stack(stage: str, bucket: str) -> None:
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         package(stage, Path(folder))
-        key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+        try:
+            key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
     click.echo(f"Deploying {_stack(stage)} ...")
     parameters = {**stage_parameters(stage), "CodeBucket": bucket}
@@ -86,12 +93,18 @@ def stack(stage: str, bucket: str) -> None:
 
 @main.command()
 @stage_option
-def destroy(stage: str) -> None:
-    """Delete a stage's stacks. Tables, queues and the key stay."""
+@click.option("--yes", metavar="STAGE", help="Do not ask: this is the name of the stage.")
+def destroy(stage: str, yes: str | None) -> None:
+    """Delete a stage's stacks and its functions' logs, once you have typed its name. Tables, queues and key stay."""
     stage_parameters(stage)
+    who = caller()
+    confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
+    refuse_if_chalice_deployed(stage)
     for name in (_stack(stage), _resources_stack(stage)):
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
+    for name in delete_logs(stage):
+        click.echo(f"deleted: {name}")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )

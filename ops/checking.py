@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.service import Service
 from chalicelib.settings import BadSetting
+from deploy.account import AWS_FAULTS, explained, region
 from deploy.stages import DEPLOYED, FUNCTIONS
 from deploy.template import merge_template, resources_template
 from ops import output
@@ -67,6 +67,11 @@ def check(name: str, as_json: bool) -> None:
 
 def _findings(service: Service) -> Iterator[Finding]:
     aws = Aws(emulated=any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ))
+    try:
+        account = aws.client("sts").get_caller_identity()["Account"]
+    except AWS_FAULTS as fault:
+        raise NotSeen(explained(fault)) from fault
+    output.hint(f"Looking at account {account}, region {region()}.")
     stage = service.settings.stage
     if stage in DEPLOYED:
         yield from _deployed(aws, service)
@@ -81,7 +86,7 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
     try:
         found = deployed_functions(aws, stage)
-    except (ClientError, BotoCoreError) as fault:
+    except AWS_FAULTS as fault:
         unseen = (f"cannot be seen ({fault})",)
     packaged = is_packaged(found, stage)
     document = merge_template(stage) if packaged else resources_template(stage)

@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import app_settings
+from deploy.stages import PRODUCTION
 from ops.template import UNRESOLVED
 
 NOT_FOUND = frozenset(
@@ -128,7 +129,7 @@ def queue(aws: Aws, wanted: Mapping[str, Any], deployed: bool) -> Finding:
 
 
 def topic(aws: Aws, wanted: Mapping[str, Any], deployed: bool) -> Finding:
-    """Whether it exists, and whether anybody has confirmed a subscription: in `prod` somebody must."""
+    """Whether it exists, and whether anybody has confirmed a subscription: in production somebody must."""
     name = wanted["TopicName"]
 
     def look() -> Iterator[Remark]:
@@ -143,7 +144,7 @@ def topic(aws: Aws, wanted: Mapping[str, Any], deployed: bool) -> Finding:
         # Until it is confirmed, a subscription has a word in place of its ARN.
         if not any(subscription.startswith("arn:") for subscription in subscriptions):
             waiting = ": the subscription is not confirmed" if subscriptions else ""
-            yield f"nobody has subscribed to it{waiting}", deployed and name == "orderonce-prod-alerts"
+            yield f"nobody has subscribed to it{waiting}", deployed and name == f"orderonce-{PRODUCTION}-alerts"
 
     return look_at("topic", name, look)
 

@@ -41,3 +41,10 @@ def test_a_schedule_is_handed_on_as_one_word(tmp_path: Path) -> None:
     said = make(tmp_path, "-n", "chaos", "SCHEDULE=place key=1 fault=lost@1; cancel", "SEED=7")
     assert "--schedule 'place key=1 fault=lost@1; cancel'" in said.stdout
     assert "--seed '7'" in said.stdout
+
+
+def test_destroy_hands_on_the_name_that_answers_its_question(tmp_path: Path) -> None:
+    asks = make(tmp_path, "-n", "destroy", "STAGE=prod")
+    assert "deploy destroy --stage 'prod'" in asks.stdout
+    assert "--yes" not in asks.stdout
+    assert "--yes 'prod'" in make(tmp_path, "-n", "destroy", "STAGE=prod", "YES=prod").stdout

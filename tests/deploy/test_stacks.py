@@ -24,9 +24,9 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run() -> Any:
-    with mock_aws(config={"core": {"mock_credentials": False}}):
+    with mock_aws(config={"core": {"mock_credentials": False}, "lambda": {"use_docker": False}}):
         runner = CliRunner()
-        yield lambda *arguments: runner.invoke(command.main, arguments)
+        yield lambda *arguments, typed="": runner.invoke(command.main, arguments, input=typed)
 
 
 def table_names() -> list[str]:
@@ -48,16 +48,29 @@ def test_make_resources_can_be_repeated(run: Run) -> None:
 
 
 def test_an_unknown_stage_is_refused_in_one_sentence(run: Run) -> None:
-    for name in ("resources", "destroy"):
-        result = run(name, "--stage", "local")
+    for words in (("resources",), ("destroy", "--yes", "local")):
+        result = run(*words, "--stage", "local")
         assert result.exit_code == 1
         assert result.output == "Error: 'local' is not a deployed stage; choose dev or prod\n"
 
 
 def test_make_destroy_says_what_is_kept(run: Run) -> None:
     run("resources", "--stage", "dev")
-    result = run("destroy", "--stage", "dev")
+    logs = boto3.client("logs")
+    ours, others = (
+        ("/aws/lambda/orderonce-dev", "/aws/lambda/orderonce-dev-recover"),
+        "/aws/lambda/orderonce-development",
+    )
+    for group in (*ours, others):
+        logs.create_log_group(logGroupName=group)
+    result = run("destroy", "--stage", "dev", "--yes", "dev")
     assert result.exit_code == 0, result.output
+    assert [line for line in result.output.splitlines() if line.startswith("deleted: ")] == [
+        f"deleted: {g}" for g in ours
+    ]
+    assert [
+        group["logGroupName"] for group in logs.describe_log_groups()["logGroups"] if "lambda" in group["logGroupName"]
+    ] == [others]
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
     assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
     assert sum("AWS::SQS::Queue" in line for line in kept) == 2
@@ -65,15 +78,79 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
 
 
 def test_destroying_a_stage_that_does_not_exist_succeeds(run: Run) -> None:
-    assert run("destroy", "--stage", "prod").exit_code == 0
+    assert run("destroy", "--stage", "prod", "--yes", "prod").exit_code == 0
 
 
-def test_what_aws_refuses_is_reported_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "typed", "done"),
+    [
+        ((), "dev\n", True),
+        ((), "prod\n", False),
+        ((), "\n", False),
+        ((), "", False),
+        (("--yes", "prod"), "dev\n", False),
+    ],
+)
+def test_nothing_is_destroyed_until_the_stage_is_named(
+    run: Run, words: tuple[str, ...], typed: str, done: bool
+) -> None:
+    run("resources", "--stage", "dev")
+    result = run("destroy", "--stage", "dev", *words, typed=typed)
+    left = boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
+    assert (result.exit_code, len(left)) == ((0, 0) if done else (1, 1)), result.output
+    assert ("account 123456789012, region us-east-1 (dev): " in result.output) is (not words)
+    assert ("nothing was done" in result.output) is (not done)
+
+
+def test_a_stage_is_not_destroyed_under_the_functions_of_chalice(run: Run) -> None:
+    run("resources", "--stage", "dev")
+    role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    boto3.client("lambda").create_function(
+        FunctionName="orderonce-dev", Runtime="python3.11", Role=role, Handler="app.app", Code={"ZipFile": b""}
+    )
+    result = run("destroy", "--stage", "dev", "--yes", "dev")
+    assert result.exit_code == 1
+    assert "chalice delete --stage dev" in result.output
+    assert len(table_names()) == 4
+    assert boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
+
+
+def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:CreateChangeSet"}}
     monkeypatch.setattr(Stacks, "deploy", Mock(side_effect=ClientError(denied, "CreateChangeSet")))  # type: ignore[arg-type]
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 1
-    assert "Error: An error occurred (AccessDenied)" in result.output
+    assert result.output.splitlines()[-1] == (
+        "Error: AWS refused: CreateChangeSet: AccessDenied: not authorized to perform cloudformation:CreateChangeSet"
+        " (account 123456789012, region us-east-1)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bucket", "sentence"),
+    [
+        (
+            "nobody-has-made-it",
+            "The bucket nobody-has-made-it does not exist in account 123456789012, region us-east-1:",
+        ),
+        (
+            "not a bucket",
+            'AWS cannot be used: Parameter validation failed: Invalid bucket name "not a bucket"',
+        ),
+    ],
+)
+def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
+    def package(_: str, out: Path) -> None:
+        (out / "deployment.zip").write_bytes(b"zip")
+        (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
+
+    monkeypatch.setattr(command, "package", package)
+    result = run("stack", "--stage", "dev", "--bucket", bucket)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {sentence}"), result.output
+    assert result.output.count("\n") == 1
+    assert "region us-east-1" in result.output
+    assert f"bucket {bucket}" in result.output
 
 
 class _FailedChangeSet:

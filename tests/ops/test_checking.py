@@ -105,7 +105,10 @@ def test_an_emulator_is_not_blamed_for_what_it_cannot_do(
 def test_what_may_not_be_seen_is_neither_right_nor_wrong(operator: Operator) -> None:
     operator.calls.refuse("AccessDeniedException", "DescribeTable", times=None)
     result = operator("stage", "check", "test")
-    assert (result.exit_code, result.stderr) == (2, "4 of 8 could not be seen.\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Looking at account 123456789012, region us-east-1.\n4 of 8 could not be seen.\n",
+    )
     assert result.stdout.count("cannot be seen (DescribeTable: AccessDeniedException)") == 4
 
 
