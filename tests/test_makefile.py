@@ -1,5 +1,6 @@
 """What `make` says when the machine lacks something."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,3 +49,10 @@ def test_destroy_hands_on_the_name_that_answers_its_question(tmp_path: Path) -> 
     assert "deploy destroy --stage 'prod'" in asks.stdout
     assert "--yes" not in asks.stdout
     assert "--yes 'prod'" in make(tmp_path, "-n", "destroy", "STAGE=prod", "YES=prod").stdout
+
+
+@pytest.mark.parametrize("target", ["bench", "chaos", "clients", "mutants", "reliability", "soak", "sustained"])
+def test_what_is_not_said_is_left_to_the_command(tmp_path: Path, target: str) -> None:
+    said = make(tmp_path, "-n", target)
+    (command,) = re.findall(r"python -m (?:benchmarks|tests)\..*", said.stdout)
+    assert "''" not in command
