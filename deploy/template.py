@@ -46,7 +46,7 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
-        {"Resources": _functions()},
+        {"Resources": _functions(), "Outputs": _function_names()},
         encryption.overlay(log_groups),
         _monitoring(names, stage),
     )
@@ -67,6 +67,15 @@ def _functions() -> dict[str, Any]:
         }
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
+
+
+def _function_names() -> dict[str, Any]:
+    """CloudFormation invents the names. Chalice has that of the API's function among its own outputs."""
+    return {
+        f"{logical_id}Name": {"Description": f"Name of the function {function}", "Value": {"Ref": logical_id}}
+        for function, logical_id in FUNCTIONS.items()
+        if function != "api_handler"
+    }
 
 
 def _monitoring(names: Names, stage: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from deploy.account import AWS_FAULTS, explained
 from ops.catalogue import catalogue
 from ops.checking import stage
 from ops.dead_letters import dead_letters
+from ops.intake import intake
 from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
@@ -75,5 +76,5 @@ def ops(stage: str) -> None:
     """Operate OrderOnce. A command that changes something writes an audit line to stderr and to OPS_AUDIT_LOG."""
 
 
-for group in (dead_letters, orders, keys, catalogue, stage):
+for group in (dead_letters, orders, keys, catalogue, intake, stage):
     ops.add_command(group)

@@ -50,7 +50,7 @@ class Finding:
 class Aws:
     """The clients. `emulated`: they lead to an emulator, which may lack some features."""
 
-    emulated: bool
+    emulated: bool = False
     client: Callable[[str], Any] = field(
         default_factory=lambda: functools.cache(
             lambda service: boto3.client(service, endpoint_url=app_settings().laptop_url, config=_LIMITS)

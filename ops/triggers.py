@@ -1,6 +1,7 @@
 """What makes the functions run: the queue's event source mapping and the schedules."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from chalicelib.settings import Settings
 from deploy.stages import stage_config
@@ -8,22 +9,17 @@ from ops.findings import Aws, Finding, Remark, differs, look_at
 from ops.functions import Function
 
 Functions = Mapping[str, Sequence[Function]]
+Mappings = Sequence[Mapping[str, Any]]
 
 
 def mapping(aws: Aws, stage: str, settings: Settings, functions: Functions) -> Finding:
     """The event source mapping of the order queue: that it leads to the consumer, its state, and its limits."""
 
     def look() -> Iterator[Remark]:
-        sqs, name = aws.client("sqs"), settings.order_queue
-        url = name if name.startswith("http") else sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        pages = aws.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
-        found = [mapping for page in pages for mapping in page["EventSourceMappings"]]
-        arns = {arn for function in functions["order_consumer"] for arn in function.arns}
-        own = [mapping for mapping in found if mapping["FunctionArn"] in arns]
+        own, others = queue_mappings(aws, settings, functions["order_consumer"])
         if len(own) != 1:
             yield f"{len(own)} mappings lead from the queue to the consumer, should be 1", True
-        for stranger in (mapping for mapping in found if mapping not in own):
+        for stranger in others:
             yield f"{stranger['FunctionArn']} reads the queue too", True
         wanted = stage_config(stage)["environment_variables"]
         for actual in own:
@@ -37,6 +33,24 @@ def mapping(aws: Aws, stage: str, settings: Settings, functions: Functions) -> F
     return look_at("mapping", "order_consumer", look)
 
 
+def queue_mappings(aws: Aws, settings: Settings, consumers: Sequence[Function]) -> tuple[Mappings, Mappings]:
+    """The mappings of the order queue: those that lead to the consumer, and others. Raises ClientError."""
+    sqs, name = aws.client("sqs"), settings.order_queue
+    url = name if name.startswith("http") else sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pages = aws.client("lambda").get_paginator("list_event_source_mappings").paginate(EventSourceArn=arn)
+    found = [mapping for page in pages for mapping in page["EventSourceMappings"]]
+    own = {arn for function in consumers for arn in function.arns}
+    return [m for m in found if m["FunctionArn"] in own], [m for m in found if m["FunctionArn"] not in own]
+
+
+def rules_of(aws: Aws, functions: Sequence[Function]) -> list[str]:
+    """The names of the rules that invoke a function or an alias of it. Raises ClientError."""
+    pages = aws.client("events").get_paginator("list_rule_names_by_target")
+    arns = [arn for function in functions for arn in sorted(function.arns)]
+    return [rule for arn in arns for page in pages.paginate(TargetArn=arn) for rule in page["RuleNames"]]
+
+
 def schedules(aws: Aws, wanted: Mapping[str, str], functions: Functions) -> Iterator[Finding]:
     """The schedule of each function that has one, by the function's name and its expression."""
     for name, expression in wanted.items():
@@ -46,13 +60,7 @@ def schedules(aws: Aws, wanted: Mapping[str, str], functions: Functions) -> Iter
 def _schedule(aws: Aws, name: str, expression: str, found: Sequence[Function]) -> Finding:
     def look() -> Iterator[Remark]:
         events = aws.client("events")
-        rules = [
-            rule
-            for function in found
-            for arn in sorted(function.arns)
-            for page in events.get_paginator("list_rule_names_by_target").paginate(TargetArn=arn)
-            for rule in page["RuleNames"]
-        ]
+        rules = rules_of(aws, found)
         if len(rules) != 1:
             yield f"{len(rules)} rules invoke the function, should be 1", True
         for rule in rules:

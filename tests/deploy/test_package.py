@@ -72,6 +72,12 @@ def test_the_functions_are_those_of_config_json(package: Package) -> None:
     assert set(stage_config(stage_name(package))["lambda_functions"]) == set(FUNCTIONS)
 
 
+def test_the_name_of_each_function_is_an_output(package: Package) -> None:
+    outputs = package.template["Outputs"]
+    named = {logical_id: outputs[f"{logical_id}Name"]["Value"] for logical_id in FUNCTIONS.values()}
+    assert named == {logical_id: {"Ref": logical_id} for logical_id in FUNCTIONS.values()}
+
+
 def test_each_function_has_a_role_with_its_own_policy_and_there_is_no_other_role(package: Package) -> None:
     assert set(package.of_type("AWS::IAM::Role")) == {role_id(function) for function in FUNCTIONS}
     for function in FUNCTIONS:

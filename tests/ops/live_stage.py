@@ -11,18 +11,29 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+import pytest
 from botocore.session import Session
+from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from app import app
+from chalicelib.adapters import clients
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
 from deploy.stages import FUNCTIONS, RESOURCES, config, function_name, stage_config
 from deploy.template import merge_template, resources_template
+from ops.cli import ops
 from ops.template import Template
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 LOGS = "arn:aws:logs:*:*:log-group:"
+
+WAYS: dict[str, Any] = {
+    "chalice deploy": {"stage": "dev", "packaged": False},
+    "make deploy": {"stage": "prod", "packaged": True},
+    "make deploy, by alias": {"stage": "prod", "packaged": True, "alias": "live"},
+}
+"""Stages of both ways of deployment."""
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -66,6 +77,15 @@ class Answers:
         elif "Error" not in parsed:
             for change in (*self._always.get(model.name, ()), *self._now.get(model.name, ())):
                 change(parsed)
+
+
+def operate(*words: str, typed: str | None = None) -> Result:
+    """The result of a command of the operator's."""
+    clients.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AUTH", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
+            patch.delenv(name, raising=False)
+        return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
 
 
 @contextmanager

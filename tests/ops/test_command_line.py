@@ -143,7 +143,8 @@ EVERY_CALL = [
 
 
 def test_every_command_is_tried_without_credentials() -> None:
-    assert sorted(words[:2] for words in EVERY_CALL) == sorted(commands())
+    """Those of `intake` need functions: `test_intake.py`."""
+    assert sorted(words[:2] for words in EVERY_CALL) == sorted(each for each in commands() if each[0] != "intake")
 
 
 @pytest.mark.parametrize(

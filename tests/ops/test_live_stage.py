@@ -5,20 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from chalicelib.adapters import clients
 from deploy.stages import FUNCTIONS
 from deploy.template import merge_template, resources_template
-from ops.cli import ops
 from ops.template import UNRESOLVED, Template
-from tests.ops.live_stage import Answers, live_stage
-
-WAYS: dict[str, Any] = {
-    "chalice deploy": {"stage": "dev", "packaged": False},
-    "make deploy": {"stage": "prod", "packaged": True},
-    "make deploy, by alias": {"stage": "prod", "packaged": True, "alias": "live"},
-}
+from tests.ops.live_stage import WAYS, Answers, live_stage, operate
 
 
 @pytest.fixture(scope="module", params=WAYS, autouse=True)
@@ -43,11 +35,7 @@ only_packaged = pytest.mark.parametrize("way", ["make deploy"], indirect=True, s
 
 
 def check(stage: str, *words: str) -> Result:
-    clients.forget()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AUTH", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
-            patch.delenv(name, raising=False)
-        return CliRunner().invoke(ops, ["stage", "check", stage, *words], catch_exceptions=False)
+    return operate("stage", "check", stage, *words)
 
 
 def findings(stage: str, part: str = "differences") -> set[tuple[str, str]]:
