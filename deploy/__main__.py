@@ -97,7 +97,7 @@ def stack(stage: str, bucket: str) -> None:
 def destroy(stage: str, yes: str | None) -> None:
     """Delete a stage's stacks and its functions' logs, once you have typed its name. Tables, queues and key stay."""
     stage_parameters(stage)
-    who = caller()
+    who = caller() if yes is None else None
     confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
     refuse_if_chalice_deployed(stage)
     for name in (_stack(stage), _resources_stack(stage)):
