@@ -33,9 +33,10 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
 
     Not `watched`: without alarms, dashboard and queries, for emulators without them.
     """
-    encrypted = encryption.overlay(["OrderEventsLog"])
-    monitoring = _monitoring(Names(packaged=False), stage) if watched else {}
-    return _with_defaults(merged(read(RESOURCES), encrypted, monitoring), stage)
+    names = Names(packaged=False)
+    encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
+    monitoring = _monitoring(names, stage) if watched else {}
+    return _with_defaults(merged(read(RESOURCES), _api_log_group(names, stage), encrypted, monitoring), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def merge_template(stage: str) -> dict[str, Any]:
         read(RESOURCES),
         gateway.overlay(retention),
         {"Resources": _functions()},
+        _api_log_group(names, stage),
         encryption.overlay(log_groups),
         _monitoring(names, stage),
     )
@@ -61,12 +63,18 @@ def _functions() -> dict[str, Any]:
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
         resources[logical_id] = {"Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
-        # Chalice calls the API handler's function `ApiHandler` here, which does not exist.
-        resources[log_group_id(function)] = {
-            "Properties": {"LogGroupName": {"Fn::Sub": f"/aws/lambda/${{{logical_id}}}"}}
-        }
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
+
+
+def _api_log_group(names: Names, stage: str) -> dict[str, Any]:
+    """The log group of the API's function, which may not create one itself.
+
+    Chalice makes those of the other functions. It gives this one a wrong name, so config.json (0 days) stops it.
+    """
+    name = {"Fn::Sub": f"/aws/lambda/{names.in_text('api_handler')}"}
+    properties = {"LogGroupName": name, "RetentionInDays": stage_config(stage)["log_retention_in_days"]}
+    return {"Resources": {log_group_id("api_handler"): {"Type": "AWS::Logs::LogGroup", "Properties": properties}}}
 
 
 def _monitoring(names: Names, stage: str) -> dict[str, Any]:
