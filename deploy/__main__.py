@@ -51,8 +51,7 @@ def print_template(stage: str, unwatched: bool) -> None:
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     body = json.dumps(resources_template(stage), separators=(",", ":"))
-    click.echo(f"Deploying {_resources_stack(stage)} ...")
-    _show(_stacks().deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage)))
+    _deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage))
 
 
 @main.command("package")
@@ -72,16 +71,7 @@ def make_package(stage: str, out: Path) -> None:
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
 def stack(stage: str, bucket: str) -> None:
     """Package a stage and deploy all of it as one stack."""
-    s3 = boto3.client("s3")
-    with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
-        key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    click.echo(f"Deploying {_stack(stage)} ...")
-    parameters = {**stage_parameters(stage), "CodeBucket": bucket}
-    if os.environ.get("ALERTS_EMAIL"):
-        parameters["AlertsEmail"] = os.environ["ALERTS_EMAIL"]
-    _show(_stacks().deploy(_stack(stage), {"TemplateURL": url}, parameters))
+    _deploy(_stack(stage), _uploaded(stage, bucket), {**stage_parameters(stage), "CodeBucket": bucket})
 
 
 @main.command()
@@ -115,6 +105,27 @@ def make_vendor() -> None:
     vendor()
 
 
+def _uploaded(stage: str, bucket: str) -> dict[str, str]:
+    """Package a stage and upload it; where its template is."""
+    s3 = boto3.client("s3")
+    with tempfile.TemporaryDirectory() as folder:
+        package(stage, Path(folder))
+        key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
+    return {"TemplateURL": url}
+
+
+def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> None:
+    """Deploy a stack from a template, and print its outputs. Without ALERTS_EMAIL who is alerted stays as it is."""
+    click.echo(f"Deploying {name} ...")
+    address = os.environ.get("ALERTS_EMAIL")
+    if address:
+        parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
+    outputs = _stacks().deploy(name, where, parameters, kept=["AlertsEmail"])
+    for output, value in sorted(outputs.items()):
+        click.echo(f"{output}: {value}")
+
+
 def _stack(stage: str) -> str:
     return f"orderonce-{stage}"
 
@@ -125,11 +136,6 @@ def _resources_stack(stage: str) -> str:
 
 def _stacks() -> Stacks:
     return Stacks(boto3.client("cloudformation"))
-
-
-def _show(outputs: dict[str, str]) -> None:
-    for name, value in sorted(outputs.items()):
-        click.echo(f"{name}: {value}")
 
 
 if __name__ == "__main__":

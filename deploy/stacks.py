@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,17 @@ class Stacks:
     client: "CloudFormationClient"
     wait_seconds: int = 5
 
-    def deploy(self, name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
-        """Create or update the stack from a template (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
-        status = self._status(name)
+    def deploy(
+        self, name: str, where: Mapping[str, str], parameters: Mapping[str, str], kept: Collection[str] = ()
+    ) -> dict[str, str]:
+        """Create or update the stack from a template (TemplateBody or TemplateURL); its outputs. Raises StackFailed.
+
+        A parameter of `kept` that is not among `parameters` has the value that the stack has, if there is one.
+        """
+        stack = self._described(name)
+        before = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
+        parameters = {key: before[key] for key in kept if key in before} | dict(parameters)
+        status = stack.get("StackStatus")
         kind: Any = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
         request: Any = {
             **where,
@@ -70,14 +78,18 @@ class Stacks:
         (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def _status(self, name: str) -> str | None:
+    def _described(self, name: str) -> Mapping[str, Any]:
+        """The stack as CloudFormation describes it; empty if it does not exist."""
         try:
             (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":  # a stack that does not exist
-                return None
+            if error.response["Error"]["Code"] == "ValidationError":
+                return {}
             raise
-        return stack["StackStatus"]
+        return stack
+
+    def _status(self, name: str) -> str | None:
+        return self._described(name).get("StackStatus")
 
     def _has_changes(self, name: str) -> bool:
         waiter = self.client.get_waiter("change_set_create_complete")

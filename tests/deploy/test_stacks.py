@@ -15,11 +15,14 @@ from moto import mock_aws
 from deploy import __main__ as command
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
+from deploy.template import resources_template
 from tests.deploy.packages import Package
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
 
 Run = Callable[..., Result]
+
+_TEXT = {"Type": "String"}
 
 
 @pytest.fixture
@@ -45,6 +48,47 @@ def test_make_resources_can_be_repeated(run: Run) -> None:
     first, second = run("resources", "--stage", "dev"), run("resources", "--stage", "dev")
     assert (first.exit_code, second.exit_code) == (0, 0), second.output
     assert second.output == first.output
+
+
+def alerts_email() -> str:
+    (stack,) = boto3.client("cloudformation").describe_stacks()["Stacks"]
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}["AlertsEmail"]
+
+
+@pytest.fixture(params=["resources", "stack"])
+def deployed(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Each way of deploying `dev` in turn; gives who is alerted then."""
+    arguments = [request.param, "--stage", "dev"]
+    if request.param == "stack":  # moto cannot transform a package: the stack of resources is deployed in its place
+        arguments += ["--bucket", "a-bucket"]
+        body = resources_template("dev") | {
+            "Parameters": {**resources_template("dev")["Parameters"], "CodeBucket": _TEXT}
+        }
+        monkeypatch.setattr(command, "_uploaded", lambda *_: {"TemplateBody": json.dumps(body)})
+
+    def deploy() -> str:
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        return alerts_email()
+
+    return deploy
+
+
+def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
+    deployed: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALERTS_EMAIL", raising=False)
+    assert deployed() == ""
+    monkeypatch.setenv("ALERTS_EMAIL", "ann@example.com")
+    assert deployed() == "ann@example.com"
+    monkeypatch.delenv("ALERTS_EMAIL")
+    assert deployed() == "ann@example.com"
+    monkeypatch.setenv("ALERTS_EMAIL", "")  # as CI has a variable that nobody set
+    assert deployed() == "ann@example.com"
+    monkeypatch.setenv("ALERTS_EMAIL", "bob@example.com")
+    assert deployed() == "bob@example.com"
+    monkeypatch.setenv("ALERTS_EMAIL", "none")
+    assert deployed() == ""
 
 
 def test_an_unknown_stage_is_refused_in_one_sentence(run: Run) -> None:
