@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import cost, policies
+from deploy.leftovers import Leftovers
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
@@ -121,9 +123,28 @@ def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> Non
     address = os.environ.get("ALERTS_EMAIL")
     if address:
         parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
-    outputs = _stacks().deploy(name, where, parameters, kept=["AlertsEmail"])
+    stacks = _stacks()
+    parameters = stacks.parameters(name, ["AlertsEmail"]) | parameters
+    if stacks.is_new(name):
+        _import_leftovers(stacks, name, parameters)
+    outputs = stacks.deploy(name, where, parameters)
+    try:
+        stacks.protect(name)
+    except ClientError as refused:
+        click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
     for output, value in sorted(outputs.items()):
         click.echo(f"{output}: {value}")
+
+
+def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:
+    """What is left of an earlier stack of this stage becomes part of the new one."""
+    template = resources_template(parameters["Stage"], watched=False)
+    leftovers = Leftovers(boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"))
+    if found := leftovers.of(template, parameters):
+        for identifier in found.values():
+            click.echo(f"importing what exists: {', '.join(identifier.values())}")
+        declared = {key: value for key, value in parameters.items() if key in template["Parameters"]}
+        stacks.import_resources(name, template, found, declared)
 
 
 def _stack(stage: str) -> str:

@@ -7,7 +7,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 from typing import Any
 
 from deploy import encryption, gateway
-from deploy.alarms import alarms
+from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
 from deploy.names import Names, log_group_id, role_id
@@ -36,7 +36,8 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    return _with_defaults(merged(read(RESOURCES), _api_log_group(names, stage), encrypted, monitoring), stage)
+    parts = (read(RESOURCES), _api_log_group(names, stage), encrypted, _protection(), monitoring)
+    return _with_defaults(merged(*parts), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def merge_template(stage: str) -> dict[str, Any]:
         {"Resources": _functions()},
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
+        _protection(),
         _monitoring(names, stage),
     )
     return _with_defaults(merged(*parts), stage)
@@ -101,6 +103,23 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
             **alarms(names, stage),
             **queries(names),
         },
+    }
+
+
+def _protection() -> dict[str, Any]:
+    """The tables' protection against deletion. A stack gets it once all of it exists (`deploy/stacks.py`)."""
+    protected = {"DeletionProtectionEnabled": {"Fn::If": ["IsProtected", True, False]}}
+    return {
+        "Parameters": {
+            "Protected": {
+                "Type": "String",
+                "AllowedValues": ["true", "false"],
+                "Default": "false",
+                "Description": "Protect the tables against deletion: not before the stack has been created.",
+            }
+        },
+        "Conditions": {"IsProtected": {"Fn::Equals": [{"Ref": "Protected"}, "true"]}},
+        "Resources": {table: {"Properties": protected} for table in TABLES},
     }
 
 

@@ -11,6 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 from click.testing import CliRunner, Result
 from moto import mock_aws
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
 from deploy.stacks import StackFailed, Stacks, upload
@@ -24,7 +26,11 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run() -> Any:
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def done(_: CloudFormationResponse) -> EmptyResult:
+        return EmptyResult()
+
+    monkeypatch.setattr(CloudFormationResponse, "update_termination_protection", done, raising=False)  # moto has none
     with mock_aws(config={"core": {"mock_credentials": False}}):
         runner = CliRunner()
         yield lambda *arguments: runner.invoke(command.main, arguments)
