@@ -114,7 +114,7 @@ soak: $(STAMP)
 # SEED repeats a search; PLANTED=1 looks for mistakes planted in a copy of the service, each for MINUTES.
 .PHONY: chaos
 chaos: $(STAMP)
-	@exec $(VENV)/bin/python -m tests.faults.chaos --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)') \
+	@exec $(VENV)/bin/python -m tests.faults.chaos $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(PLANTED),--planted) \
 	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)')
 
@@ -154,7 +154,7 @@ AGAIN ?=
 # An hour or more for all of them. AGAIN=1: only those that no test has killed yet.
 .PHONY: mutants
 mutants: $(STAMP)
-	@exec $(VENV)/bin/python -m tests.mutants.run --only '$(ONLY)' $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)
+	@exec $(VENV)/bin/python -m tests.mutants.run $(if $(ONLY),--only '$(ONLY)') $(if $(SAMPLE),--sample '$(SAMPLE)') $(if $(AGAIN),--again)
 
 # The page is made from the table of transitions; a test fails when it is stale.
 .PHONY: diagram

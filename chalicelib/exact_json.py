@@ -25,14 +25,16 @@ def loads(text: str | bytes) -> Any:
     than 25 characters or beyond 1e20, or nests too deeply.
     """
     try:
-        value = _DECODER.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise InvalidJson("the text is not UTF-8") from error
     except RecursionError:
         raise InvalidJson("the text nests too deeply") from None
     except json.JSONDecodeError as error:
         raise InvalidJson(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
-    _check_depth(value)
+    if text.count("{") + text.count("[") > _MAX_DEPTH:  # otherwise it cannot be too deep
+        _check_depth(value)
     return value
 
 

@@ -1,5 +1,6 @@
 """What `make` says when the machine lacks something."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,3 +42,10 @@ def test_a_schedule_is_handed_on_as_one_word(tmp_path: Path) -> None:
     said = make(tmp_path, "-n", "chaos", "SCHEDULE=place key=1 fault=lost@1; cancel", "SEED=7")
     assert "--schedule 'place key=1 fault=lost@1; cancel'" in said.stdout
     assert "--seed '7'" in said.stdout
+
+
+@pytest.mark.parametrize("target", ["bench", "chaos", "clients", "mutants", "reliability", "soak", "sustained"])
+def test_what_is_not_said_is_left_to_the_command(tmp_path: Path, target: str) -> None:
+    said = make(tmp_path, "-n", target)
+    (command,) = re.findall(r"python -m (?:benchmarks|tests)\..*", said.stdout)
+    assert "''" not in command

@@ -50,14 +50,13 @@ def _drop_none(document: Mapping[str, Any]) -> Document:
 
 
 def _write_line(line: LineItem) -> Document:
-    return _drop_none(
-        {
-            "productId": line.product_id,
-            "productName": line.product_name,
-            "quantity": line.quantity,
-            "unitPrice": line.unit_price,
-        }
-    )
+    document: Document = {"productId": line.product_id}
+    if line.product_name is not None:
+        document["productName"] = line.product_name
+    document["quantity"] = line.quantity
+    if line.unit_price is not None:
+        document["unitPrice"] = line.unit_price
+    return document
 
 
 def _read_line(document: Mapping[str, Any]) -> LineItem:

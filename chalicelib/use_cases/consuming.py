@@ -186,7 +186,7 @@ class Consumer:
             telemetry.warning("messages not hidden", reason=str(fault))
 
     def _backoff(self, receives: int) -> int:
-        return max(1, round(min(1 << min(receives, 20), _MAX_PAUSE) * (0.75 + self.random() / 2)))
+        return round(min(1 << min(receives, 20), _MAX_PAUSE) * (0.75 + self.random() / 2))
 
 
 def _each(messages: Sequence[Message], call: Callable[[Message], bool | None], deadline: Deadline) -> set[str]:

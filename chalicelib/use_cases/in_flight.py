@@ -35,10 +35,10 @@ class InFlight:
         seen: set[str] = set()
         idle = 0
         while len(seen) < limit and idle < _PATIENCE:
-            messages = self.queue.receive(self.visibility_timeout)
+            messages = {message.message_id: message for message in self.queue.receive(self.visibility_timeout)}
             # Of one that comes again only the newest receipt counts: with an older one SQS may do nothing.
-            self._receipts |= {message.message_id: message.receipt_handle for message in messages}
-            fresh = [DeadLetter.from_message(message) for message in messages if message.message_id not in seen]
+            self._receipts |= {name: message.receipt_handle for name, message in messages.items()}
+            fresh = [DeadLetter.from_message(message) for name, message in messages.items() if name not in seen]
             fresh = [letter for letter in fresh if letter.run != self.run][: limit - len(seen)]
             idle = 0 if fresh else idle + (_KNOWN if messages else _EMPTY)
             for letter in fresh:

@@ -153,6 +153,13 @@ CASES = {
         {"1": MOVED},
         [0.01, 0.02],
     ),
+    "a pause goes on doubling though another one is refused in between": Case(
+        [ONE] * 3,
+        [refused(*[CONFLICT] * 3), refused(CONFLICT, MOVED, CONFLICT), refused(CONFLICT, CONFLICT)],
+        ["0 1 2", "0 1 2", "0 2", "0 2"],
+        {"1": MOVED},
+        [0.01, 0.02],
+    ),
     "conflicts with nothing that fits are tried again together at once": Case(
         [ONE] * 3, [refused(CONFLICT, MOVED, CONFLICT)], ["0 1 2", "0 2"], {"1": MOVED}
     ),

@@ -3,9 +3,11 @@
 import json
 import uuid
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,19 @@ from jsonschema import Draft202012Validator
 
 import chalicelib
 from chalicelib.adapters.event_bus import EventBridgeBus
+from chalicelib.deadline import NO_DEADLINE, Deadline
+from chalicelib.domain import changes
+from chalicelib.domain.changes import OutboxUpdate
 from chalicelib.domain.events import EVENTS, events_so_far
-from chalicelib.domain.order import Order, Status
+from chalicelib.domain.order import Order, OutboxEntry, Refund, Status
+from chalicelib.domain.outcomes import Committed, NothingToRefund, Refunded, RefundPending, Unknown
+from chalicelib.domain.request import OrderRequest
+from chalicelib.faults import Rejected
+from chalicelib.use_cases.committing import BatchCommitter
+from chalicelib.use_cases.completion import Completion
+from chalicelib.use_cases.saga import Delivery, Outcome, Retry, SagaItem
 from tests.support.aws_calls import AwsCalls
-from tests.support.orders import NOW, an_order
+from tests.support.orders import NOW, an_order, standing
 from tests.support.payments import TimesOut
 from tests.support.shop import Shop, killed
 
@@ -354,3 +365,118 @@ def _an_entry_fails(calls: AwsCalls, index: int, of: int) -> None:
     """The next PutEvents, of so many entries, succeeds but for this one."""
     entries = [{"ErrorCode": "InternalFailure"} if n == index else {"EventId": str(n)} for n in range(of)]
     calls.refuse("None", "PutEvents", status=200, FailedEntryCount=1, Entries=entries)
+
+
+# --- refund, events and entry: what each of them owes the others ---
+
+ENTRY = OutboxEntry(NOW, 3)
+REFUNDS = {Refunded("r"): Refund.DONE, RefundPending(): Refund.PENDING, NothingToRefund(): Refund.NONE}
+NO_REFUND = Unknown("no refund")
+OWING: dict[str, Order] = {
+    "failed": standing(Status.FAILED),
+    "cancelled": standing(Status.CANCELLED, refund=Refund.PENDING),
+}
+OWING_NOTHING: dict[str, Order] = {
+    "confirmed": standing(Status.CONFIRMED),
+    "shipped": standing(Status.SHIPPED),
+    "refunded": standing(Status.CANCELLED, refund=Refund.DONE),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An order of the batch, and how it goes: what its refund answers, and whether event and entry fail."""
+
+    order: Order
+    answer: Any
+    event_fails: bool
+    write_fails: bool
+
+    @property
+    def owes_refund(self) -> bool:
+        return self.answer is not None
+
+    def expected(self) -> tuple[Outcome | None, OutboxUpdate | None]:
+        """Its outcome, and what is asked to be written."""
+        order, fault = self.order, None
+        if self.answer == NO_REFUND:
+            fault = "no refund"
+        if self.event_fails:
+            fault = "no event"
+        refund = REFUNDS.get(self.answer)
+        update: OutboxUpdate | None = None
+        if fault or refund is Refund.PENDING:
+            update = None if order.outbox else changes.work_left(order, NOW)
+        elif order.outbox:
+            update = changes.work_done(order, order.outbox, refund if order.status is Status.CANCELLED else None)
+        if update and self.write_fails:
+            fault = "no entry"
+        return (Retry(fault) if fault else None), update
+
+
+def every_case() -> list[Case]:
+    orders = [(order, answer) for order in OWING.values() for answer in (NO_REFUND, *REFUNDS)]
+    orders += [(order, None) for order in OWING_NOTHING.values()]
+    ways = product(orders, (None, ENTRY), (False, True), (False, True))
+    return [
+        Case(replace(order, order_id=f"o{n}", outbox=entry), answer, event_fails, write_fails)
+        for n, ((order, answer), entry, event_fails, write_fails) in enumerate(ways)
+    ]
+
+
+@dataclass
+class Ports:
+    """All that a completion needs of the world, for these cases; notes what it is asked."""
+
+    cases: Sequence[Case]
+    deadline: Deadline = NO_DEADLINE
+    refunded: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    commits: list[Sequence[OutboxUpdate]] = field(default_factory=list)
+
+    def refund(self, orders: Sequence[Order]) -> list[Any]:
+        self.refunded += [order.order_id for order in orders]
+        return [self._case(order.order_id).answer for order in orders]
+
+    def publish(self, orders: Sequence[Order], deadline: Deadline) -> dict[str, str]:
+        assert deadline is self.deadline
+        self.published += [order.order_id for order in orders]
+        return {order.order_id: "no event" for order in orders if self._case(order.order_id).event_fails}
+
+    def commit(self, updates: Sequence[OutboxUpdate]) -> Committed:
+        self.commits.append(updates)
+        if any(self._case(update.order_id).write_fails for update in updates):
+            raise Rejected("no entry")
+        return Committed(tuple(update.after for update in updates))
+
+    def outcomes(self) -> list[Outcome | None]:
+        """Of a completion of all the cases in one batch."""
+        ports: Any = self
+        items = [
+            SagaItem(Delivery(case.order, OrderRequest.from_order(case.order), None), case.order) for case in self.cases
+        ]
+        Completion(BatchCommitter(ports), ports, ports, lambda: NOW).complete(items, self.deadline)
+        return [item.outcome for item in items]
+
+    def _case(self, order_id: str) -> Case:
+        return next(case for case in self.cases if case.order.order_id == order_id)
+
+
+def test_what_becomes_of_each_order_of_a_batch_follows_from_its_own_refund_event_and_entry() -> None:
+    cases = every_case()
+    ports = Ports(cases)
+    outcomes = ports.outcomes()
+    expected = [case.expected() for case in cases]
+    assert outcomes == [outcome for outcome, _ in expected]
+    assert ports.refunded == [case.order.order_id for case in cases if case.owes_refund]
+    assert ports.published == [case.order.order_id for case in cases]
+    assert ports.commits[0] == [update for _, update in expected if update]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_without_time_no_refund_is_asked_for_and_the_entries_are_tried_in_one_write(fails: bool) -> None:
+    cases = [Case(replace(OWING["failed"], order_id=f"o{n}"), Refunded("r"), False, fails) for n in range(2)]
+    ports = Ports(cases, Deadline(lambda: 1.0))
+    assert ports.outcomes() == [Retry("no time left")] * 2
+    assert ports.refunded == []
+    assert ports.commits == [[changes.work_left(case.order, NOW) for case in cases]]

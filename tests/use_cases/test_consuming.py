@@ -3,7 +3,8 @@
 One order's trouble is its own: the others of its batch go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,12 +13,22 @@ import pytest
 
 import app as entry
 from chalicelib import exact_json
+from chalicelib.deadline import NO_DEADLINE, Deadline
+from chalicelib.domain.changes import OutboxUpdate, ensure_entry
 from chalicelib.domain.order import Order
+from chalicelib.domain.outcomes import NotFound
 from chalicelib.domain.payment_key import fresh_payment_key
+from chalicelib.domain.request import OrderRequest
+from chalicelib.faults import Rejected, Unavailable
+from chalicelib.use_cases.committing import Applied, CommitResult, Retryable
+from chalicelib.use_cases.consuming import Consumer, MessagesLeft
+from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.paying import BatchPayments
+from chalicelib.use_cases.ports import Message
+from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
 from tests.support.aws_calls import AwsCalls, Call
 from tests.support.events import Clock, FakeLambdaContext, sqs_event, sqs_record
-from tests.support.orders import sample
+from tests.support.orders import NOW, an_order, sample
 from tests.support.shop import Shop, killed, opened
 from tests.support.stage import Stage
 from tests.support.tables import forget_order
@@ -532,3 +543,165 @@ def test_an_unexpected_fault_rings_at_once_and_ends_after_six_receives_with_the_
     monkeypatch.undo()
     entry.order_consumer(sqs_event(*map(sqs_record, [m["Body"] for m in shop.receive()])), FakeLambdaContext())
     assert (shop.status(order_id), "outboxFault" in shop.stored(order_id)) == ("CONFIRMED", False)
+
+
+# --- by outcome and receives: what is deleted, hidden, left to recovery and kept ---
+
+
+@dataclass
+class Ports:
+    """All that a consumer needs of the world, and its fulfilment; notes what it is asked.
+
+    A message, its order and its receipt have one name. `outcomes` and `commits` are by it; the rest is Done, Applied.
+    """
+
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    commits: Mapping[str, CommitResult] = field(default_factory=dict)
+    stored: Order | Exception | None = None
+    delivered: list[Delivery] = field(default_factory=list)
+    ensured: list[OutboxUpdate] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    hidden: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, tuple[Kind, str]] = field(default_factory=dict)
+
+    @property
+    def committer(self) -> "Ports":
+        return self
+
+    def fulfil(self, deliveries: Sequence[Delivery], _: Deadline) -> list[Outcome]:
+        self.delivered += deliveries
+        return [self.outcomes.get(delivery.order.order_id, Done()) for delivery in deliveries]
+
+    def commit_each(self, updates: Sequence[OutboxUpdate]) -> list[CommitResult]:
+        self.ensured += updates
+        return [self.commits.get(update.order_id, Applied(update.order)) for update in updates]
+
+    def get(self, _: str) -> Order | None:
+        if isinstance(self.stored, Exception):
+            raise self.stored
+        return self.stored
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        self.deleted += receipts
+
+    def change_visibility(self, seconds: Mapping[str, int]) -> None:
+        self.hidden |= seconds
+
+    def keep(self, message: Message, kind: Kind, reason: str) -> None:
+        self.kept[message.message_id] = kind, reason
+
+    def consume(
+        self,
+        receives: Mapping[str, int],
+        content: RefusedByOwnSchema | None = None,
+        max_receives: int = 14,
+        draw: float = 0.5,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> set[str]:
+        """One batch of messages with so many receives; the names of those that are acknowledged."""
+        ports: Any = self
+        batch = [
+            ReadMessage(Message(name, name, "{}", number, 0, {}), content or delivery_of(name))
+            for name, number in receives.items()
+        ]
+        consumer = Consumer(ports, ports, ports, ports, lambda: NOW, max_receives, lambda: draw)
+        try:
+            consumer.consume(batch, deadline)
+        except MessagesLeft:
+            assert {*self.deleted, *self.hidden} == set(receives)
+            return set(self.deleted)
+        assert (self.deleted, self.hidden) == ([], {}), "Lambda deletes all of them"
+        return set(receives)
+
+
+def delivery_of(name: str) -> Delivery:
+    order = an_order(name)
+    return Delivery(order, OrderRequest.from_order(order), order.payment_key)
+
+
+@pytest.mark.parametrize("max_receives", [2, 14])
+def test_when_a_message_is_given_up_and_to_whom_follows_from_its_outcome_and_its_receives(max_receives: int) -> None:
+    kinds: dict[str, Outcome] = {
+        "done": Done(),
+        "away": Retry("away"),
+        "mistake": Retry("mistake", unexpected=True),
+        "never": Never("bad"),
+    }
+    receives = {f"{kind}-{number}": number for kind in kinds for number in range(1, 17)}
+    ports = Ports({name: kinds[name.partition("-")[0]] for name in receives})
+    acknowledged = ports.consume(receives, max_receives=max_receives)
+    first = {"done": 1, "away": max_receives, "mistake": min(6, max_receives), "never": 1}
+    assert acknowledged == {name for name, number in receives.items() if number >= first[name.partition("-")[0]]}
+    given_up = [name for name in receives if name in acknowledged and kinds[name.partition("-")[0]] != Done()]
+    assert ports.ensured == [
+        ensure_entry(an_order(name), NOW, fault="mistake" if name.startswith("mistake") else None)
+        for name in given_up
+        if not name.startswith("never")
+    ]
+    assert ports.kept == {name: (Kind.NEVER, "bad") for name in given_up if name.startswith("never")}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Applied(an_order("o1", quantities={"p1": 2})),
+        Applied(an_order("o1", fingerprint="v9:of another release")),
+        NotFound(),
+        Retryable("DynamoDB is away"),
+    ],
+)
+def test_what_recovery_is_not_known_to_have_is_kept(result: CommitResult) -> None:
+    ports = Ports({"o1": Retry("away")}, {"o1": result})
+    assert ports.consume({"o1": 14}) == {"o1"}
+    assert ports.kept == {"o1": (Kind.RETRY, "away")}
+
+
+@pytest.mark.parametrize(("left", "ensured", "kept"), [(5.0, 3, 0), (1.0, 1, 1)])
+def test_of_those_given_up_when_the_time_is_over_one_is_left_to_recovery_and_one_is_kept(
+    left: float, ensured: int, kept: int
+) -> None:
+    names = ("o1", "o2", "o3")
+    ports = Ports(dict.fromkeys(names, Retry("away")))
+    assert len(ports.consume(dict.fromkeys(names, 14), deadline=Deadline(lambda: left))) == ensured + kept
+    assert (len(ports.ensured), len(ports.kept)) == (ensured, kept)
+
+
+@pytest.mark.parametrize(
+    ("draw", "pauses"),
+    [
+        (0.0, [2, 3, 6, 12, 24, 48, 96, 192, 384, 675, 675, 675, 675]),
+        (0.5, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900]),
+        (1.0, [2, 5, 10, 20, 40, 80, 160, 320, 640, 1125, 1125, 1125, 1125]),
+    ],
+)
+def test_a_message_is_hidden_for_a_quarter_more_or_less(draw: float, pauses: list[int]) -> None:
+    receives = {f"o{number}": number for number in range(1, 14)}
+    ports = Ports(dict.fromkeys(receives, Retry("away")))
+    assert ports.consume(receives, draw=draw) == set()
+    assert list(ports.hidden.values()) == pauses
+
+
+OWN = RefusedByOwnSchema("o1", "the schema refuses it")
+
+
+@pytest.mark.parametrize(("receives", "last"), [(13, False), (14, True), (15, True)])
+def test_an_own_message_that_the_schema_refuses_is_a_delivery_of_the_stored_order(receives: int, last: bool) -> None:
+    ports = Ports(stored=an_order("o1"))
+    assert ports.consume({"o1": receives}, OWN) == {"o1"}
+    assert ports.delivered == [replace(delivery_of("o1"), last=last)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [
+        (None, (Kind.NEVER, "the schema refuses it")),
+        (Unavailable("DynamoDB is away"), (Kind.RETRY, "DynamoDB is away")),
+        (Rejected("not allowed"), (Kind.RETRY, "not allowed")),
+    ],
+)
+def test_one_whose_order_is_not_found_or_cannot_be_read_is_kept_with_that_reason(
+    stored: Exception | None, kept: tuple[Kind, str]
+) -> None:
+    ports = Ports(stored=stored)
+    assert ports.consume({"o1": 14}, OWN) == {"o1"}
+    assert (ports.delivered, ports.ensured, ports.kept) == ([], [], {"o1": kept})

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import app as entry
+from chalicelib import times
 from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.entrypoints.replays import replay_dead_letters
 from chalicelib.faults import Rejected, Unavailable
@@ -273,11 +274,24 @@ def test_at_most_a_hundred_are_replayed_at_a_time_and_none_when_there_is_no_time
 
 
 def test_the_automatic_replay_hides_what_it_looks_at_from_operators_for_20_seconds_at_most(shop: Shop) -> None:
+    """One that a person asks for, for a minute: it may go through a thousand."""
     bury(shop, "o1", kind=Kind.NEVER)
-    shop.calls.forget()
-    shop.service.dead_letters.replay_due(NO_DEADLINE)
-    assert {call.params["VisibilityTimeout"] for call in shop.calls.of("ReceiveMessage")} == {20}
-    assert ids(seen(shop)) == {"o1"}
+    letters = shop.service.dead_letters
+    for seconds in (20, 60):
+        shop.calls.forget()
+        assert not (letters.replay_due(NO_DEADLINE) if seconds == 20 else letters.replay_all(1, lambda _: False))
+        assert {call.params["VisibilityTimeout"] for call in shop.calls.of("ReceiveMessage")} == {seconds}
+        assert ids(seen(shop)) == {"o1"}
+
+
+def test_a_letter_is_due_from_its_time_on(shop: Shop) -> None:
+    bury(shop, "o1")
+    (letter,) = seen(shop)
+    assert letter.next_replay_at
+    shop.clock.now = letter.next_replay_at - timedelta(milliseconds=1)
+    assert shop.service.dead_letters.replay_due(NO_DEADLINE) == 0
+    shop.clock.advance(milliseconds=1)
+    assert shop.service.dead_letters.replay_due(NO_DEADLINE) == 1
 
 
 def test_after_an_outage_longer_than_all_receives_no_person_is_needed(shop: Shop) -> None:
@@ -303,6 +317,29 @@ def test_a_slow_clock_hides_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     monkeypatch.setattr(sys.modules["moto.sqs.models"], "unix_time_millis", lambda: real() * 1000)
     assert ids(shop.service.dead_letters.replay_all(100)) == {"o1"}
+
+
+# --- purged ---
+
+
+def test_a_letter_is_purged_once_its_order_has_an_entry_or_does_not_exist(shop: Shop) -> None:
+    for order_id in ("ended", "unreadable", "unwritable"):
+        shop.produce(shop.event(order_id))
+    shop.run_queue()
+    shop.change_stored("unreadable", status="RETURNED")
+    shop.calls.refuse("ThrottlingException", "UpdateItem", times=None, when=lambda call: "unwr" in repr(call.params))
+    bury(shop, "ended", "unreadable", "unwritable", "gone")
+    shop.service.dead_letters.keep(Message("m1", "", "no order's", 6, 0, {}), Kind.NEVER, "why")
+    before = [shop.stored(order_id) for order_id in ("unreadable", "unwritable")]
+    with shop.service.dead_letters.receiving(30) as in_flight:
+        letters = list(in_flight.letters(100))
+        purged = shop.service.dead_letters.purge(in_flight, letters)
+    assert ids(letters) == {"ended", "unreadable", "unwritable", "gone", ""}
+    assert ids(purged) == {"ended", "gone", ""}
+    assert ids(seen(shop)) == {"unreadable", "unwritable"}
+    assert shop.stored("ended")["outboxDueAt"] == times.to_text(shop.clock.now + timedelta(seconds=60))
+    assert [shop.stored(order_id) for order_id in ("unreadable", "unwritable")] == before
+    assert {order["orderId"] for order in shop.orders()} == {"ended", "unreadable", "unwritable"}
 
 
 # --- the Lambda function ---

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from chalicelib.use_cases.in_flight import InFlight
 from chalicelib.use_cases.ports import Message
 
@@ -89,3 +92,19 @@ def test_letters_are_removed_ten_at_a_time_by_their_newest_receipts_and_the_othe
 def test_each_search_has_a_name_of_its_own() -> None:
     queue: Any = Queue([])
     assert len({InFlight(queue, 1).run for _ in range(100)}) == 100
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=10), max_size=5), st.booleans())
+def test_a_letter_is_found_once_and_can_be_removed_however_often_it_comes(batches: list[list[str]], now: bool) -> None:
+    # SQS gives a message at least once, and may give two copies of one in one answer.
+    queue, in_flight = search(*batches)
+    letters = []
+    for letter in in_flight.letters(100):
+        letters.append(letter)
+        if now:
+            in_flight.remove([letter])
+    if not now:
+        in_flight.remove(letters)
+    names = [letter.message_id for letter in letters]
+    assert sorted(names) == sorted({name for batch in batches for name in batch})
+    assert [receipt.partition("/")[0] for receipts in queue.deleted for receipt in receipts] == names

@@ -9,7 +9,7 @@ from tests.support.customer import Reply
 from tests.support.orders import standing
 from tests.support.payments import TimesOut
 from tests.support.shop import STOCK, Shop
-from tests.support.tables import store
+from tests.support.tables import forget_order, store
 
 # What each verb comes to from each status: the status afterwards. Any other verb is refused.
 TABLE: dict[Status, dict[str, str]] = {
@@ -95,8 +95,13 @@ def test_each_verb_does_from_each_status_what_the_table_says_once(shop: Shop, st
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_an_order_that_does_not_exist_is_not_found(shop: Shop, verb: str) -> None:
-    reply = shop.act(verb, "nobody")
+@pytest.mark.parametrize("goes", ["long ago", "just before the write"])
+def test_an_order_that_does_not_exist_is_not_found(shop: Shop, verb: str, goes: str) -> None:
+    if goes == "just before the write":
+        stored(shop, BEFORE[verb])
+        write = "TransactWriteItems" if verb == "cancel" else "UpdateItem"
+        shop.calls.meanwhile(lambda: forget_order(shop.stage, "o1"), write)
+    reply = shop.act(verb, "o1")
     assert (reply.status, reply.kind, shop.orders()) == (404, "order-not-found", [])
 
 

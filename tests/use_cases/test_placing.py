@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib import exact_json, times
+from chalicelib.domain.payment_key import names_payment_of
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.orders import sample
@@ -63,6 +64,7 @@ def test_a_new_order_sends_an_event_that_describes_all_of_it(small_shop: Shop) -
     named = ("orderId", "customerId", "totalAmount", "currency", "items", "createdAt")
     assert {name: event[name] for name in named} == {name: reply.json[name] for name in named}
     assert (event["shippingAddress"], event["correlationId"]) == (ADDRESS, "corr-1")
+    assert names_payment_of(message["MessageAttributes"]["paymentKey"]["StringValue"], reply.order_id)
 
 
 def test_amounts_have_two_decimals_in_every_answer(small_shop: Shop) -> None:
@@ -221,6 +223,11 @@ def test_without_a_key_an_order_that_was_given_up_is_followed_by_a_new_one(shop:
     assert third.body == second.body
     assert second.order_id != first.order_id
     assert len(shop.orders()) == 2
+    claims = [
+        call.params for call in shop.calls.of("PutItem") if call.params["TableName"] == shop.stage["IDEMPOTENCY_TABLE"]
+    ]
+    replaced = [claim["ExpressionAttributeValues"].get(":old") for claim in claims]
+    assert replaced == [None, None, {"S": first.order_id}, None], "on condition of the old id, and only then"
 
 
 def test_a_required_key_that_is_missing_is_asked_for(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +12,14 @@ import pytest
 
 from chalicelib import exact_json, times
 from chalicelib.deadline import NO_DEADLINE, Deadline
-from chalicelib.domain.order import Order
-from chalicelib.use_cases.recovery import SIDE_BY_SIDE
+from chalicelib.domain.changes import OutboxUpdate
+from chalicelib.domain.order import Order, OutboxEntry
+from chalicelib.domain.outcomes import Committed, Conflict, Refused
+from chalicelib.use_cases.committing import BatchCommitter
+from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
+from tests.support.orders import NOW, an_order
 from tests.support.shop import Shop, killed, opened
 from tests.support.stage import Stage
 
@@ -300,28 +306,96 @@ def test_a_run_retries_fifty_thousand_orders_by_count_of_calls_and_latency(quick
     assert 100 * 46_000 / MILLISECONDS["Query"] >= 50_000, "the queries that find them"
 
 
-def test_pages_of_overdue_orders_are_retried_side_by_side_and_no_more_are_read(small_shop: Shop) -> None:
+@dataclass
+class Ports:
+    """Pages of one overdue order each, and all else that a recovery needs of the world; notes what it is asked.
+
+    `on_page` is called with the number of each page, in the thread in which it is retried.
+    """
+
+    number: int
+    on_page: Callable[[int], object] = lambda _: None
+    in_conflict: bool = False
+    read: list[int] = field(default_factory=list)
+    tries: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    replays: list[Deadline] = field(default_factory=list)
+
+    def recover(self, deadline: Deadline = NO_DEADLINE, now: datetime = NOW) -> int:
+        ports: Any = self
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            committer = BatchCommitter(ports, sleep=lambda _: None)
+            return Recovery(ports, committer, ports, ports, pool, lambda: now).recover(deadline)
+
+    def count_late(self, _: datetime) -> int:
+        assert self.read == [], "counted before anything is retried"
+        return 0
+
+    def overdue(self, _: datetime) -> Iterator[list[str]]:
+        for page in range(self.number):
+            self.read.append(page)
+            yield [f"o{page}"]
+
+    def get_all(self, order_ids: Sequence[str]) -> list[Order]:
+        self.on_page(int(order_ids[0][1:]))
+        return [an_order(order_id, outbox=OutboxEntry(NOW)) for order_id in order_ids]
+
+    def commit(self, changes: Sequence[OutboxUpdate]) -> Committed | Refused:
+        self.tries += [change.order_id for change in changes]
+        return Refused((Conflict(),)) if self.in_conflict else Committed(tuple(change.after for change in changes))
+
+    def enqueue(self, orders: Sequence[Order]) -> Sequence[Order]:
+        self.sent += [order.order_id for order in orders]
+        return orders
+
+    def replay_due(self, deadline: Deadline) -> None:
+        self.replays.append(deadline)
+
+
+def test_pages_of_overdue_orders_are_retried_side_by_side_and_no_more_are_read() -> None:
     """Each page waits for SIDE_BY_SIDE others: alone, none would ever end."""
-    together, read = threading.Barrier(SIDE_BY_SIDE, timeout=20), list[int]()
+    together = threading.Barrier(SIDE_BY_SIDE, timeout=20)
 
-    class Pages:
-        def overdue(self, _: datetime) -> Iterator[list[str]]:
-            for page in range(2 * SIDE_BY_SIDE):
-                read.append(page)
-                yield [f"o{page}"]
+    def waits(page: int) -> None:
+        assert page >= SIDE_BY_SIDE or len(ports.read) <= SIDE_BY_SIDE
+        together.wait()
 
-        def get_all(self, _: Sequence[str]) -> list[Order]:
-            together.wait()
-            assert len(read) <= 2 * SIDE_BY_SIDE
-            return []
+    ports = Ports(2 * SIDE_BY_SIDE, waits)
+    assert ports.recover() == len(ports.read) == 2 * SIDE_BY_SIDE
 
-        def count_late(self, _: datetime) -> int:
-            assert read == [], "counted before anything is retried"
-            return 7
 
-    orders: Any = Pages()
-    replace(small_shop.service.recovery, orders=orders).recover(NO_DEADLINE)
-    assert (len(read), small_shop.metrics["OrdersOverdue"]) == (2 * SIDE_BY_SIDE, 7)
+def test_a_page_that_has_ended_makes_room_for_the_next_whatever_the_others_do() -> None:
+    last_began = threading.Event()
+
+    def waits(page: int) -> None:
+        if page == SIDE_BY_SIDE:
+            last_began.set()
+        assert page or last_began.wait(10)
+
+    assert Ports(SIDE_BY_SIDE + 1, waits).recover() == SIDE_BY_SIDE + 1
+
+
+def test_what_a_page_reports_belongs_to_the_run_that_it_is_of() -> None:
+    """What is logged and counted has the run's own context: its request, its metrics."""
+    run = ContextVar("run", default="none")
+    seen: list[str] = []
+    run.set("this one")
+    Ports(3, lambda _: seen.append(run.get())).recover()
+    assert seen == ["this one"] * 3
+
+
+def test_a_page_in_conflict_is_left_to_the_next_run_when_the_time_is_over() -> None:
+    ports = Ports(1, in_conflict=True)
+    assert ports.recover(Deadline(lambda: 1.0 if ports.tries else 9.0)) == 0
+    assert (ports.tries, ports.sent) == (["o0"], [])
+
+
+def test_dead_letters_are_replayed_every_quarter_of_an_hour_in_the_time_that_is_left() -> None:
+    deadline = Deadline(lambda: 9.0)
+    for minute in range(60):
+        ports = Ports(0)
+        ports.recover(deadline, NOW.replace(minute=minute, second=minute))
+        assert ports.replays == ([deadline] if minute in (0, 15, 30, 45) else [])
 
 
 @pytest.mark.parametrize("operation", ["BatchGetItem", "TransactWriteItems", "SendMessageBatch"])

@@ -230,17 +230,19 @@ def test_messages_of_orders_that_were_deleted(shop: Shop) -> None:
 # --- dead letters ---
 
 
-def test_a_message_that_is_kept_and_replayed(shop: Shop) -> None:
-    shop.produce({"orderId": "o1"})
+@pytest.mark.parametrize("body", ['{"orderId": "o1"}', "not JSON"])
+def test_a_message_that_is_kept_and_replayed(shop: Shop, body: str) -> None:
+    order_id = "o1" if "o1" in body else ""
+    shop.produce(body)
     (message,) = shop.receive()
     assert shop.consume([message])
     ((level, _, keys),) = said(shop, "message quarantined")
     reason = keys.pop("reason")
-    assert (level, keys) == ("WARNING", {"messageId": message["MessageId"], "orderId": "o1", "kind": "never"})
+    assert (level, keys) == ("WARNING", {"messageId": message["MessageId"], "orderId": order_id, "kind": "never"})
     assert shop.metrics == {"MessagesQuarantined": 1, "MessagesQuarantined never": 1}
     forget(shop)
     (letter,) = shop.service.dead_letters.replay_all(10)
-    ids = {"messageId": letter.message_id, "orderId": "o1", "reason": reason}
+    ids = {"messageId": letter.message_id, "orderId": order_id, "reason": reason}
     assert said(shop) == [("INFO", "message replayed", ids)]
     assert shop.metrics == {"MessagesReplayed": 1}
 

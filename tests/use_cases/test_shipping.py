@@ -131,6 +131,13 @@ def test_a_shipment_filled_in_publishes_and_sends_nothing(small_shop: Shop) -> N
     assert (small_shop.messages(), small_shop.published(), small_shop.has_entry("o1")) == ([], [], False)
 
 
+def test_details_that_come_with_the_shipment_are_written_with_it(small_shop: Shop) -> None:
+    for said in ({}, {"carrier": "ACME"}, {"trackingNumber": "1Z"}):
+        stored(small_shop, Status.CONFIRMED)
+        assert shown(small_shop.ship("o1", **said).json) == said
+        assert small_shop.counted() == {"GetItem": 1, "UpdateItem": 1, "SendMessage": 1}
+
+
 def test_of_many_who_fill_in_at_once_all_but_one_are_told(real_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:
     with opened(real_aws, aws_calls, clock, patient=True) as shop:
         store(shop.stage, standing(Status.SHIPPED))

@@ -45,13 +45,13 @@ class Update:
         """What UpdateItem and a transaction's Update take."""
         parts = ["SET " + ", ".join(self._sets)] if self._sets else []
         parts += ["REMOVE " + ", ".join(self._removes)] if self._removes else []
-        parameters: dict[str, Any] = {
+        return {
             "UpdateExpression": " ".join(parts),
             "ConditionExpression": " AND ".join(self._conditions),
             "ExpressionAttributeNames": self._names,
+            "ExpressionAttributeValues": to_item(self._values),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        return parameters | ({"ExpressionAttributeValues": to_item(self._values)} if self._values else {})
 
     def _name(self, name: str) -> str:
         self._names[f"#{name}"] = name

@@ -172,7 +172,52 @@ def test_a_wrong_item_is_found_before_it_is_sent_where_parameters_are_validated(
         lambda: here.put_item(TableName="orders", Item=item),
         lambda: here.transact_write_items(TransactItems=[{"Put": {"TableName": "orders", "Item": item}}]),
     ):
-        with pytest.raises(ParamValidationError):
+        with pytest.raises(ParamValidationError, match="Invalid type for parameter"):
             call()
-    with pytest.raises(ParamValidationError):
+    with pytest.raises(ParamValidationError, match="Missing required parameter"):
         here.put_item(Item={"orderId": {"S": "o1"}})  # type: ignore[call-arg]
+
+
+NEW = {"a": {"NEW": "a type that botocore does not know"}}
+
+
+def answered(status: int, document: dict[str, Any], taken: bool) -> tuple[DynamoDBClient, list[Any]]:
+    """A client whose calls are answered so, and what it sends; with typed values `taken` as they are, or not."""
+    client: Any = boto3.client("dynamodb", config=Config(parameter_validation=False))
+    sent: list[Any] = []
+    if taken:
+        take_typed_values(client, validates=False)
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        sent.append(json.loads(request.body))
+        return AWSResponse(request.url, status, {}, Body(json.dumps(document).encode()))  # type: ignore[arg-type]
+
+    client.meta.events.register("before-send.dynamodb", answer)
+    return client, sent
+
+
+def test_what_is_written_is_not_read_by_botocore() -> None:
+    item: Any = NEW
+    client, sent = answered(200, {}, taken=True)
+    client.put_item(TableName="orders", Item=item)
+    assert sent == [{"TableName": "orders", "Item": NEW}]
+    alone, _ = answered(200, {}, taken=False)
+    with pytest.raises(KeyError, match="NEW"):
+        alone.put_item(TableName="orders", Item=item)
+
+
+def test_what_comes_back_with_a_refusal_is_not_read_by_botocore() -> None:
+    client, _ = answered(400, {"__type": REFUSED, "Item": NEW}, taken=True)
+    with pytest.raises(ClientError) as refused:
+        client.put_item(TableName="orders", Item={})
+    assert dict(refused.value.response)["Item"] == NEW
+    reasons = [{"Code": "ConditionalCheckFailed", "Item": NEW}]
+    client, _ = answered(400, {"__type": CANCELLED, "CancellationReasons": reasons}, taken=True)
+    with pytest.raises(ClientError) as refused:
+        client.transact_write_items(TransactItems=[])
+    assert dict(refused.value.response)["CancellationReasons"] == reasons
+
+
+def test_what_is_read_otherwise_is_left_to_botocore() -> None:
+    found = [answered(200, {"Item": NEW}, taken)[0].get_item(TableName="orders", Key={}) for taken in (True, False)]
+    assert found[0]["Item"] == found[1]["Item"] != NEW

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -251,6 +251,15 @@ def test_stock_is_given_back_once_even_to_a_product_that_is_gone(repository: Rep
     assert stock_in(each_aws) == {"p1": 2, "gone": 1}
 
 
+def test_what_one_order_takes_and_another_gives_back_needs_no_stock(repository: Repository, each_aws: Stage) -> None:
+    """Not even a product that is gone stops a compensation."""
+    pending, reserved = standing(Status.PENDING, "o1"), standing(Status.RESERVED, "o2")
+    store(each_aws, pending, reserved)
+    batch = [changes.reserve(pending, LATER), changes.decline(reserved, LATER, "PAYMENT_DECLINED", "why")]
+    assert repository.commit(batch) == Committed(tuple(change.after for change in batch))
+    assert stock_in(each_aws) == {"p1": 0}
+
+
 def test_under_threads_stock_is_taken_to_the_last_unit_and_no_further(real_aws: Stage, aws_calls: AwsCalls) -> None:
     repository = repository_on(real_aws, aws_calls)
     stock_up(real_aws, p1=7)
@@ -293,6 +302,21 @@ def test_a_new_mark_touches_neither_status_nor_history(repository: Repository, e
     # Still believed to be CONFIRMED.
     repository.commit([OutboxUpdate(standing(Status.CONFIRMED), seen, OutboxEntry(LATER, 1))])
     assert repository.get("o1") == replace(shipped, outbox=OutboxEntry(LATER, 1))
+
+
+def test_an_entry_is_ensured_and_one_that_exists_stays_but_for_the_fault(
+    repository: Repository, each_aws: Stage
+) -> None:
+    """And nothing expires any more, though the order has ended: work may be left."""
+    entries = [None, OutboxEntry(NOW, 9), OutboxEntry(NOW, 2, "another fault")]
+    for entry, fault in product(entries, [None, "a fault"]):
+        stored = standing(Status.DELIVERED, outbox=entry)
+        each_aws.put_item("ORDERS_TABLE", from_item(order_to_item(stored)) | {"expiresAt": 1})
+        change = changes.ensure_entry(standing(Status.PENDING), LATER, fault)
+        kept = replace(stored, outbox=replace(entry, fault=fault or entry.fault) if entry else change.outbox)
+        assert repository.commit([change]) == Committed((kept,))
+        # With its shard, which may be one of the late ones.
+        assert each_aws.items("ORDERS_TABLE") == [from_item(order_to_item(kept))]
 
 
 def test_overdue_and_late_orders_are_found_over_all_shards(repository: Repository, each_aws: Stage) -> None:
@@ -354,6 +378,14 @@ def test_what_is_no_id_names_nothing_and_is_not_even_asked_for(on_moto: Reposito
     for customer_id in ("", "c" * 129, "c" * 3000):
         assert on_moto.list_by_customer(customer_id, 10) == Page((), None)
     assert aws_calls.made == []
+
+
+def test_the_shortest_and_the_longest_ids_are_asked_for(repository: Repository, aws_calls: AwsCalls) -> None:
+    for length in (1, 64):
+        assert repository.get("o" * length) is None
+    for length in (1, 128):
+        assert repository.list_by_customer("c" * length, 10) == Page((), None)
+    assert aws_calls.operations() == ["GetItem", "GetItem", "Query", "Query"]
 
 
 def test_many_orders_are_read_in_the_order_asked_for(repository: Repository, each_aws: Stage) -> None:
