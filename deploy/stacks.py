@@ -95,9 +95,14 @@ class Stacks:
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             # The SAM transform needs a change set, and creates roles.
             "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-            "Tags": [{"Key": "application", "Value": "orderonce"}, {"Key": "stage", "Value": parameters["Stage"]}],
-            **more,
         }
+        if kind == "IMPORT":  # it may not tag
+            request |= more
+        else:
+            request["Tags"] = [
+                {"Key": "application", "Value": "orderonce"},
+                {"Key": "stage", "Value": parameters["Stage"]},
+            ]
         self.client.create_change_set(StackName=name, ChangeSetName=change_set, ChangeSetType=kind, **request)
         if self._has_changes(name, change_set):
             # Without RetainExceptOnCreate a creation that fails leaves the tables, and the next one finds them there.

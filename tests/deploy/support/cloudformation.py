@@ -56,6 +56,8 @@ class FakeCloudFormation:
             raise _refused(f"ChangeSet {ChangeSetName} already exists")
         if status.startswith("ROLLBACK") or (status == "REVIEW_IN_PROGRESS") == (ChangeSetType == "UPDATE"):
             raise _refused(f"Stack {StackName} is in {status} state and can not be updated")
+        if ChangeSetType == "IMPORT" and "Tags" in request:
+            raise _refused("As part of the import operation, you cannot modify or add [Tags]")
         self.change_sets[ChangeSetName] = {"kind": ChangeSetType, **request}
 
     def execute_change_set(self, StackName: str, ChangeSetName: str, RetainExceptOnCreate: bool = False) -> None:
