@@ -13,7 +13,7 @@ from deploy import stages
 from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
 
@@ -56,6 +56,14 @@ def test_every_resource_of_the_laptop_is_in_the_package(package: Package) -> Non
     described = json.loads(RESOURCES.read_text(encoding="utf-8"))["Resources"]
     assert described.keys() <= package.resources.keys()
     assert {name: package.resources[name]["Type"] for name in described} == {n: r["Type"] for n, r in described.items()}
+
+
+def test_no_arn_names_a_partition(package: Package) -> None:
+    """They work in China and GovCloud too."""
+    policies = {path.name: path.read_text(encoding="utf-8") for path in CHALICE.glob("policy-*.json")}
+    stage = stage_name(package)
+    made = {"package": json.dumps(package.template), "resources": json.dumps(resources_template(stage)), **policies}
+    assert [name for name, text in made.items() if "arn:aws" in text] == []
 
 
 def test_a_package_is_for_one_stage(package: Package) -> None:
@@ -185,6 +193,11 @@ def test_the_api_is_throttled_and_what_is_open_on_its_own(package: Package) -> N
         for setting in package.properties("RestAPI")["MethodSettings"]
     }
     assert limits == {("*", "/*"): (200, 100), ("GET", "/~1health"): (40, 20), ("GET", "/~1products"): (40, 20)}
+
+
+def test_the_api_is_regional(package: Package) -> None:
+    """An edge-optimized one sends every request through a network of AWS's own, from anywhere to one region."""
+    assert package.properties("RestAPI")["EndpointConfiguration"] == "REGIONAL"
 
 
 def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
