@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import cost, policies
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
@@ -61,6 +61,7 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
+    check_python(stage)
     package(stage, out)
     if not VENDOR.exists():
         click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
@@ -109,6 +110,7 @@ def make_vendor() -> None:
 
 def _uploaded(stage: str, bucket: str) -> dict[str, str]:
     """Package a stage and upload it; where its template is."""
+    check_python(stage)
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         package(stage, Path(folder))

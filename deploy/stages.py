@@ -16,6 +16,9 @@ PARAMETERS = ROOT / "deploy" / "parameters.json"
 DEPLOYED = ("dev", "prod")
 """The stages that run on AWS; `local` runs on a laptop only."""
 
+PYTHON = "3.13"
+"""Of the functions, in every deployed stage. Chalice takes the version of the Python that packages."""
+
 FUNCTIONS = {
     "api_handler": "APIHandler",
     "order_consumer": "OrderConsumer",

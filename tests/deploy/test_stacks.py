@@ -1,6 +1,7 @@
 """Stacks are created, updated and deleted by the operator's commands, on moto."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
+from deploy import packaging
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
 from deploy.template import resources_template
@@ -97,6 +99,19 @@ def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
     assert deployed() == "ann@example.com"
     monkeypatch.setenv("ALERTS_EMAIL", "none")
     assert deployed() == ""
+
+
+@pytest.mark.parametrize("arguments", [["package", "--out", "out"], ["stack", "--bucket", "a-bucket"]])
+def test_another_python_than_the_functions_own_is_refused_in_one_sentence(
+    arguments: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaging, "PYTHON", "3.9")
+    result = run(*arguments, "--stage", "prod")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The functions of prod run on Python 3.9, but this is Python 3.")
+    assert result.output.count("\n") == 1
+    monkeypatch.setattr(packaging, "PYTHON", f"{sys.version_info[0]}.{sys.version_info[1]}")
+    packaging.check_python("prod")
 
 
 def test_an_unknown_stage_is_refused_in_one_sentence(run: Run) -> None:
