@@ -17,6 +17,10 @@ MIN_COUNT = 10
 
 _SERVICE = {"service": {"Fn::Sub": "orderonce-${Stage}"}}
 _API = {"ApiName": "orderonce", "Stage": {"Ref": "Stage"}}
+_EVENTS_RULE = {
+    "EventBusName": {"Fn::Sub": "orderonce-${Stage}"},
+    "RuleName": {"Fn::Sub": "orderonce-${Stage}-order-events"},
+}
 TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
 INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 
@@ -47,6 +51,16 @@ def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
                 "AlarmDescription": "Orders have been waiting on the queue for more than ten minutes.",
                 **_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", orders, period=60),
                 **_above(600, periods=5),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "events-undelivered",
+            {
+                "AlarmDescription": "Events of orders could not be written to their log.",
+                **_metric("AWS/Events", "FailedInvocations", "Sum", _EVENTS_RULE, period=300),
+                **_above(0),
+                # Only sent when it is not zero.
                 "TreatMissingData": "notBreaching",
             },
         ),

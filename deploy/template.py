@@ -6,7 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import encryption, gateway
+from deploy import dead_letters, encryption, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
@@ -36,7 +36,8 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    parts = (read(RESOURCES), _api_log_group(names, stage), encrypted, _protection(), monitoring)
+    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    parts = (read(RESOURCES), *own, monitoring)
     return _with_defaults(merged(*parts), stage)
 
 
@@ -51,6 +52,7 @@ def merge_template(stage: str) -> dict[str, Any]:
         {"Resources": _functions()},
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
+        dead_letters.overlay(),
         _protection(),
         _monitoring(names, stage),
     )

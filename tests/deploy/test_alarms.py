@@ -47,6 +47,9 @@ def each(minutes: Iterable[int], *values: float) -> list[tuple[int, float]]:
 
 DEAD = metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", QueueName=f"orderonce-{STAGE}-orders-dead-letters")
 AGE = metric("AWS/SQS", "ApproximateAgeOfOldestMessage", QueueName=f"orderonce-{STAGE}-orders")
+UNDELIVERED = metric(
+    "AWS/Events", "FailedInvocations", EventBusName=f"orderonce-{STAGE}", RuleName=f"orderonce-{STAGE}-order-events"
+)
 OVERDUE, FAULTS = business("OrdersOverdue"), business("UnexpectedFaults")
 FAILED, CONFIRMED, CANCELLED = (business(f"Orders{end}") for end in ("Failed", "Confirmed", "Cancelled"))
 REQUESTS, ANSWERS_5XX = api("Count"), api("5XXError")
@@ -99,6 +102,7 @@ CASES: Mapping[str, Case] = {
         [{AGE: each(MORNING, 700)}],
         [{AGE: each(ALL_DAY, 500)}, {AGE: [*each(ALL_DAY, 5), *each(range(480, 484), 900)]}, {}],
     ),
+    "events-undelivered": Case([{UNDELIVERED: [(480, 1)]}], [{}]),
     "orders-overdue": Case(
         [
             {OVERDUE: [*each(ALL_DAY, 0), *each(MORNING, 2)]},

@@ -67,11 +67,11 @@ def test_deploying_can_be_repeated_after_a_failure_and_after_a_deletion(
 
     destroyed = run("destroy")
     assert destroyed.exit_code == 0, destroyed.output
-    assert (tables(), len(queues())) == (TABLES, 2)
+    assert (tables(), len(queues())) == (TABLES, 3)
 
     again = run("resources")
     assert again.exit_code == 0, again.output
-    assert again.output.count("importing what exists: ") == 8
+    assert again.output.count("importing what exists: ") == 9
     assert (tables(), key(), stack()) == (TABLES, made, (True, "UPDATE_COMPLETE"))
     assert boto3.client("dynamodb").scan(TableName=TABLES[1])["Items"] == [{"productId": {"S": "P-1"}}]
 

@@ -16,6 +16,9 @@ from deploy.policies import GRANTS, packaged_policy
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.support.template import Template
+
+ARN_OF_ORDERS = {"Fn::GetAtt": ["OrderQueue", "Arn"]}
 
 
 def lint(path: Path) -> str:
@@ -290,11 +293,26 @@ def test_the_services_that_deliver_messages_may_use_the_key(prod: Package) -> No
 
 def test_queues_require_tls(package: Package) -> None:
     policies = package.of_type("AWS::SQS::QueuePolicy").values()
-    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == {"OrderQueue", "OrderDeadLetters"}
+    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == set(
+        package.of_type("AWS::SQS::Queue")
+    )
     for policy in policies:
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        statement, *_ = policy["PolicyDocument"]["Statement"]
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_sqs_fills_the_dead_letters_and_only_the_rule_those_of_events(package: Package) -> None:
+    template = Template(package.template, {})
+    allowed = template.resolve(package.properties("OrderDeadLetters")["RedriveAllowPolicy"])
+    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [template.resolve(ARN_OF_ORDERS)]}
+    (target,) = package.properties("OrderEventsRule")["Targets"]
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}}
+    policy = package.properties("OrderEventsDeadLettersPolicy")["PolicyDocument"]["Statement"]
+    (events,) = (statement for statement in policy if statement["Effect"] == "Allow")
+    rule = template.resolve(package.properties("OrderEventsRule")["Name"])
+    source = template.resolve(events["Condition"]["ArnEquals"]["aws:SourceArn"])
+    assert source.endswith(f":rule/{template.resolve(package.properties('EventBus')['Name'])}/{rule}")
 
 
 def test_every_log_group_is_kept_for_a_time(package: Package) -> None:

@@ -178,6 +178,7 @@ def test_tables_queues_log_and_key_of_the_stage_are_found_by_name(account: Lefto
     }
     account.logs.create_log_group(logGroupName="/aws/events/orderonce-prod")
     queue = account.sqs.create_queue(QueueName="orderonce-prod-orders")["QueueUrl"]
+    account.sqs.create_queue(QueueName="orderonce-prod-order-events-dead-letters")
     more = account.of(PROD, stage_parameters("prod"))
     assert more.keys() == RETAINED
     assert (more["OrderQueue"], more["OrderEventsLog"]["LogGroupName"]) == (

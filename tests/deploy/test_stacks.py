@@ -127,7 +127,7 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
     assert result.exit_code == 0, result.output
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
     assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
-    assert sum("AWS::SQS::Queue" in line for line in kept) == 2
+    assert sum("AWS::SQS::Queue" in line for line in kept) == 3
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
 

@@ -18,6 +18,7 @@ from tests.support.template import Template
 ALARMS = {
     "dead-letters",
     "oldest-message-age",
+    "events-undelivered",
     "orders-overdue",
     "unexpected-faults",
     "failed-orders-rate",
