@@ -13,9 +13,12 @@ from deploy import stages
 from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.support.template import Template
+
+ARN_OF_ORDERS = {"Fn::GetAtt": ["OrderQueue", "Arn"]}
 
 
 def lint(path: Path) -> str:
@@ -56,6 +59,14 @@ def test_every_resource_of_the_laptop_is_in_the_package(package: Package) -> Non
     described = json.loads(RESOURCES.read_text(encoding="utf-8"))["Resources"]
     assert described.keys() <= package.resources.keys()
     assert {name: package.resources[name]["Type"] for name in described} == {n: r["Type"] for n, r in described.items()}
+
+
+def test_no_arn_names_a_partition(package: Package) -> None:
+    """They work in China and GovCloud too."""
+    policies = {path.name: path.read_text(encoding="utf-8") for path in CHALICE.glob("policy-*.json")}
+    stage = stage_name(package)
+    made = {"package": json.dumps(package.template), "resources": json.dumps(resources_template(stage)), **policies}
+    assert [name for name, text in made.items() if "arn:aws" in text] == []
 
 
 def test_a_package_is_for_one_stage(package: Package) -> None:
@@ -193,6 +204,11 @@ def test_the_api_is_throttled_and_what_is_open_on_its_own(package: Package) -> N
     assert limits == {("*", "/*"): (200, 100), ("GET", "/~1health"): (40, 20), ("GET", "/~1products"): (40, 20)}
 
 
+def test_the_api_is_regional(package: Package) -> None:
+    """An edge-optimized one sends every request through a network of AWS's own, from anywhere to one region."""
+    assert package.properties("RestAPI")["EndpointConfiguration"] == "REGIONAL"
+
+
 def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
     api = package.properties("RestAPI")
     assert api["TracingEnabled"] is True
@@ -283,11 +299,26 @@ def test_the_services_that_deliver_messages_may_use_the_key(prod: Package) -> No
 
 def test_queues_require_tls(package: Package) -> None:
     policies = package.of_type("AWS::SQS::QueuePolicy").values()
-    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == {"OrderQueue", "OrderDeadLetters"}
+    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == set(
+        package.of_type("AWS::SQS::Queue")
+    )
     for policy in policies:
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        statement, *_ = policy["PolicyDocument"]["Statement"]
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_sqs_fills_the_dead_letters_and_only_the_rule_those_of_events(package: Package) -> None:
+    template = Template(package.template, {})
+    allowed = template.resolve(package.properties("OrderDeadLetters")["RedriveAllowPolicy"])
+    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [template.resolve(ARN_OF_ORDERS)]}
+    (target,) = package.properties("OrderEventsRule")["Targets"]
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}}
+    policy = package.properties("OrderEventsDeadLettersPolicy")["PolicyDocument"]["Statement"]
+    (events,) = (statement for statement in policy if statement["Effect"] == "Allow")
+    rule = template.resolve(package.properties("OrderEventsRule")["Name"])
+    source = template.resolve(events["Condition"]["ArnEquals"]["aws:SourceArn"])
+    assert source.endswith(f":rule/{template.resolve(package.properties('EventBus')['Name'])}/{rule}")
 
 
 def test_every_log_group_is_kept_for_a_time(package: Package) -> None:
