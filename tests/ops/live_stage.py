@@ -5,6 +5,7 @@ What moto lacks is put into AWS's answers (`Answers`); what a test wants to be w
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from app import app
 from chalicelib.adapters import clients
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
-from deploy.stages import FUNCTIONS, RESOURCES, config, function_name, stage_config
+from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
 from ops.template import Template
@@ -112,11 +113,10 @@ class _Deployment:
 
     def deploy(self, answers: Answers) -> None:
         """All that runs, beside what it runs on."""
-        boto3.client("cloudformation").create_stack(
-            StackName="resources",
-            TemplateBody=RESOURCES.read_text("utf-8"),
-            Parameters=[{"ParameterKey": "Stage", "ParameterValue": self.stage}],
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # moto does not know all resources
+            document = json.dumps(resources_template(self.stage, watched=False))
+            boto3.client("cloudformation").create_stack(StackName="resources", TemplateBody=document)
         for name in FUNCTIONS:
             self._function(name)
         self._mapping()
