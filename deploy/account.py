@@ -14,15 +14,19 @@ _EXPIRED = frozenset(
 )
 _UNKNOWN = frozenset({"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"})
 _WRONG_KEY = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
-_NOT_FOUND = frozenset(
+NOT_FOUND = frozenset(
     {
         "ResourceNotFoundException",
         "QueueDoesNotExist",
         "AWS.SimpleQueueService.NonExistentQueue",
         "NoSuchBucket",
+        "NoSuchEntity",
         "NotFound",
+        "NotFoundException",
     }
 )
+"""What the services say of a thing that does not exist."""
+
 _QUICK = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
 
 
@@ -56,7 +60,7 @@ def explained(fault: BaseException, resource: str = "", endpoint_url: str | None
     known = code not in _EXPIRED | _UNKNOWN | _WRONG_KEY and isinstance(cause, ClientError)
     who = caller(endpoint_url) if known else None
     where = f"account {who.account if who else 'unknown'}, region {region()}"
-    if resource and code in _NOT_FOUND:
+    if resource and code in NOT_FOUND:
         return f"The {resource} does not exist in {where}: is that the right account and region?"
     return f"{_reason(cause, code)} ({where}{', ' if resource else ''}{resource})."
 

@@ -14,20 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import app_settings
+from deploy.account import NOT_FOUND
 from deploy.stages import PRODUCTION
 from ops.template import UNRESOLVED
-
-NOT_FOUND = frozenset(
-    {
-        "ResourceNotFoundException",
-        "QueueDoesNotExist",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "NotFound",
-        "NotFoundException",
-        "NoSuchEntity",
-    }
-)
-"""What the services say of a thing that does not exist."""
 
 _LIMITS = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
 
