@@ -140,7 +140,8 @@ def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> Non
         parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
     stacks = _stacks()
     parameters = stacks.parameters(name, ["AlertsEmail"]) | parameters
-    if stacks.is_new(name):
+    stacks.delete_failed(name)
+    if not stacks.exists(name):
         _import_leftovers(stacks, name, parameters)
     outputs = stacks.deploy(name, where, parameters)
     try:

@@ -51,18 +51,19 @@ class Stacks:
         known = self._described(name).get("Parameters", ())
         return {each["ParameterKey"]: each["ParameterValue"] for each in known if each["ParameterKey"] in wanted}
 
-    def is_new(self, name: str) -> bool:
-        """Whether the stack does not exist. One whose creation failed is deleted first: nothing else can follow."""
-        status = self._status(name)
-        if status in _NEVER_CREATED:
+    def exists(self, name: str) -> bool:
+        """Whether the stack exists, with resources."""
+        return self._status(name) not in _NOT_YET
+
+    def delete_failed(self, name: str) -> None:
+        """Delete the stack if its creation failed: nothing else can follow. Raises StackFailed."""
+        if self._status(name) in _NEVER_CREATED:
             self._delete(name)
-            return True
-        return status in _NOT_YET
 
     def deploy(self, name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
         """Create or update the stack from a template (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
         # What is protected cannot be rolled back: the tables are protected once all of the stack exists.
-        if self.is_new(name):
+        if not self.exists(name):
             self._change(name, "CREATE", where, {**parameters, "Protected": "false"})
         elif self._status(name) == "IMPORT_COMPLETE":
             self._change(name, "UPDATE", where, {**parameters, "Protected": "false"})
@@ -170,7 +171,7 @@ class Stacks:
         try:
             self.client.get_waiter(until).wait(StackName=name, WaiterConfig=self._patience)
         except WaiterError as error:
-            status = str(self._status(name))
+            status = self._settled(name)
             if status.endswith("_IN_PROGRESS"):
                 raise StackFailed(self._late(name, f"it is {status}")) from error
             events = self.client.describe_stack_events(StackName=name)["StackEvents"]
@@ -180,6 +181,12 @@ class Stacks:
                 if event.get("ResourceStatus", "").endswith("FAILED")
             ]
             raise StackFailed("\n".join([f"{name} {status}", *faults])) from error
+
+    def _settled(self, name: str) -> str:
+        """The status once nothing is in progress any more (a rollback follows a failure), or when it is late."""
+        while (status := str(self._status(name))).endswith("_IN_PROGRESS") and not self._is_late():
+            time.sleep(self.wait_seconds)
+        return status
 
     @property
     def _patience(self) -> Any:

@@ -41,6 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 monkeypatch.delenv(name, raising=False)
             for name, value in {**emulator.credentials, "AWS_DEFAULT_REGION": REGION}.items():
                 monkeypatch.setenv(name, value)
+            monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it may have the credentials of an earlier test
             monkeypatch.setattr(command, "_stacks", lambda: Stacks(boto3.client("cloudformation"), wait_seconds=1))
             monkeypatch.setattr(command, "resources_template", _unwatched)
             yield lambda name: CliRunner().invoke(command.main, [name, "--stage", STAGE], catch_exceptions=False)

@@ -132,11 +132,26 @@ def test_an_import_refers_to_nothing_that_is_not_imported(absent: str) -> None:
     assert all(resource["DeletionPolicy"] == "Retain" for resource in template["Resources"].values())
 
 
-def test_what_takes_too_long_is_said_and_not_waited_for(run: Run, aws: FakeCloudFormation) -> None:
+def test_what_takes_too_long_is_said_and_not_waited_for(
+    run: Run, aws: FakeCloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Stacks(aws, wait_seconds=1, until=time.monotonic())  # type: ignore[arg-type]
+    monkeypatch.setattr(command, "_stacks", lambda: late)
     aws.stuck = True
     result = run("resources")
     assert result.exit_code == 1
     assert f"not ready after {PATIENCE_MINUTES} minutes: it is UPDATE_IN_PROGRESS" in result.output
+
+
+def test_a_failure_is_told_when_its_rollback_has_ended(
+    run: Run, aws: FakeCloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before, when the next command would meet it."""
+    aws.failing = "AlertsTopic"
+    monkeypatch.setattr("deploy.stacks.time.sleep", lambda _: setattr(aws.stacks[NAME], "status", "ROLLBACK_COMPLETE"))
+    aws.rolls_back_slowly = True
+    result = run("resources")
+    assert f"{NAME} ROLLBACK_COMPLETE\nAlertsTopic: no" in result.output
 
 
 def test_the_wait_ends_before_the_job_that_waits() -> None:

@@ -422,8 +422,9 @@ class Play:
                 known.pop(order_id, None)
         self.named = [order_id for order_id in self.named if order_id not in gone]
         self.world.bus.published = [event for event in self.world.bus.published if event["orderId"] not in gone]
-        # Whatever was sent three months ago is gone from SQS too.
+        # Whatever was sent three months ago is gone from SQS too, and from everybody's hands.
         self.queue.sent.clear()
+        self.in_hand.clear()
         self.purged.clear()
 
     # --- releases ---
@@ -493,6 +494,8 @@ class Play:
     def _work_is_left(self) -> bool:
         if self.queue.held(self.stage["ORDER_QUEUE"]) or any("outboxDueAt" in o for o in self._orders().values()):
             return True
+        if any(message.visible_at > self.world.clock() for message in self.letters()):
+            return True  # hidden from whoever looks: it may be one to replay
         received = self.healthy.service.dead_letters
         with received.receiving(0) as in_flight:
             return any(letter.next_replay_at for letter in in_flight.letters(1000))

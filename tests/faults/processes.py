@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,6 +88,7 @@ class Run:
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.expected: set[str] = set()
+        self.keyless: set[str] = set()
         self.poison: set[str] = set()
         self.numbers = iter(range(orders))
         self.lock, self.placed = threading.Lock(), threading.Event()
@@ -184,12 +186,15 @@ class Run:
     def _place(self, number: int, quantities: dict[str, int], with_key: bool, chance: random.Random) -> None:
         body = exact_json.dumps(a_body(quantities, customerId=f"c{number}"))
         headers = {"Idempotency-Key": f"key-{number}"} if with_key else {}
-        answers = {self._ask("/orders", body, headers, chance) for _ in range(chance.choice((1, 1, 1, 2, 3)))}
-        if len(answers) != 1 or next(iter(answers))[0] != 201:
+        answers = [self._ask("/orders", body, headers, chance) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+        ids = [str(json.loads(said)["orderId"]) for status, said in answers if status == 201]
+        if len(ids) != len(answers) or len(set(answers)) != len(set(ids)) or (with_key and len(set(ids)) != 1):
             self.broken.append(f"equal requests were answered {answers}")
             return
-        order_id = str(json.loads(answers.pop()[1])["orderId"])
-        self.expected.add(order_id)
+        order_id = ids[-1]
+        self.expected.update(ids)
+        if not with_key:
+            self.keyless.add(f"c{number}")
         if chance.random() < 0.05:
             cancellations = {self._ask(f"/orders/{order_id}/cancel", "{}", {}, chance) for _ in range(2)}
             if len(cancellations) != 1:
@@ -227,11 +232,28 @@ class Run:
 
     def check(self) -> Counter[str]:
         assert not self.broken, self.broken
+        self._check_keyless()
         ends = check_conserved(self.stage, STOCK, self.expected)
         seen: Any = SimpleNamespace(stage=self.stage, bus=self.aws.bus)
         check_events(seen)
         assert self.aws.queue.letters_for_people() == self.poison, "other dead letters than there should be"
         return ends
+
+    def _check_keyless(self) -> None:
+        """A request without a key that comes again is a new order only where the one before was given up by then.
+
+        That one may be unknown to the client: its answer may be lost.
+        """
+        of_customer: dict[str, list[dict[str, Any]]] = {customer: [] for customer in self.keyless}
+        for order in self.stage.items("ORDERS_TABLE"):
+            of_customer.get(order["customerId"], []).append(order)
+        for orders in of_customer.values():
+            orders.sort(key=lambda order: str(order["createdAt"]))
+            for earlier, later in pairwise(orders):
+                given_up = earlier["status"] in ("FAILED", "CANCELLED")
+                assert given_up, f"an order without a key is there twice: {earlier}, {later}"
+                assert earlier["history"][-1]["at"] <= later["createdAt"], f"placed again too early: {earlier}, {later}"
+            self.expected.update(order["orderId"] for order in orders)
 
 
 @contextmanager

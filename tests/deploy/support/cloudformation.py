@@ -32,6 +32,8 @@ class FakeCloudFormation:
     """The logical id that cannot be created; the empty one is of no resource."""
     stuck: bool = False
     """Whether every operation goes on for ever."""
+    rolls_back_slowly: bool = False
+    """Whether the rollback of a creation is still going on when the creation is known to have failed."""
     kinds: list[str] = field(default_factory=list)
     """The kinds of the change sets that were executed."""
 
@@ -85,7 +87,7 @@ class FakeCloudFormation:
     def _roll_back(self, stack: Stack, template: Mapping[str, Any], created: set[str], all_of_it: bool) -> None:
         protected = stack.parameters.get("Protected") == "true"
         update = "UPDATE_" if stack.template["Resources"] else ""
-        stack.status = f"{update}ROLLBACK_COMPLETE"
+        stack.status = f"{update}ROLLBACK_{'IN_PROGRESS' if self.rolls_back_slowly else 'COMPLETE'}"
         for name in created:
             resource = template["Resources"][name]
             if protected and resource["Type"] == "AWS::DynamoDB::Table":
