@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it may have the credentials of an earlier test
             monkeypatch.setattr(command, "_stacks", lambda: Stacks(boto3.client("cloudformation"), wait_seconds=1))
             monkeypatch.setattr(command, "resources_template", _unwatched)
-            yield lambda name: CliRunner().invoke(command.main, [name, "--stage", STAGE], catch_exceptions=False)
+            yield lambda *words: CliRunner().invoke(command.main, [*words, "--stage", STAGE], catch_exceptions=False)
     except engine.Unavailable as missing:
         pytest.fail(str(missing))
 
@@ -66,7 +66,7 @@ def test_deploying_can_be_repeated_after_a_failure_and_after_a_deletion(
     encrypt(made)
     boto3.client("dynamodb").put_item(TableName=TABLES[1], Item={"productId": {"S": "P-1"}})
 
-    destroyed = run("destroy")
+    destroyed = run("destroy", "--yes", STAGE)
     assert destroyed.exit_code == 0, destroyed.output
     assert (tables(), len(queues())) == (TABLES, 3)
 
