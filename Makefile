@@ -39,7 +39,8 @@ help:
 	@echo 'make vendor                                 the X-Ray SDK for the package, in vendor/'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack'
-	@echo 'make destroy STAGE=prod                     delete its stacks; tables, queues and key are kept'
+	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
+	@echo '                                            tables, queues and key are kept'
 	@echo
 	@echo 'PYTHON=...   the Python to make .venv with; otherwise the first of 3.13, 3.12, 3.11 and python3 that runs'
 
@@ -102,7 +103,7 @@ deploy: vendor
 .PHONY: destroy
 destroy: $(STAMP)
 	$(call needs,STAGE)
-	@exec $(VENV)/bin/python -m deploy destroy --stage '$(STAGE)'
+	@exec $(VENV)/bin/python -m deploy destroy --stage '$(STAGE)' $(if $(YES),--yes '$(YES)')
 
 needs = @test -n '$($(1))' || { echo 'make $@ needs $(1)=...' >&2; exit 1; }
 

@@ -3,21 +3,25 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import cost, policies
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, package
+from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.confirming import confirm
+from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.leftovers import Leftovers
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import VENDOR, vendor
 
-_FAULTS = (NoSuchStage, PackagingFailed, StackFailed, BotoCoreError, ClientError)
+_FAULTS = (NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
@@ -28,6 +32,8 @@ class _WithoutTracebacks(click.Group):
             return super().invoke(context)
         except _FAULTS as fault:
             raise click.ClickException(str(fault)) from fault
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault)) from fault
 
 
 @click.group(cls=_WithoutTracebacks)
@@ -51,8 +57,7 @@ def print_template(stage: str, unwatched: bool) -> None:
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     body = json.dumps(resources_template(stage), separators=(",", ":"))
-    click.echo(f"Deploying {_resources_stack(stage)} ...")
-    _show(_stacks().deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage)))
+    _deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage))
 
 
 @main.command("package")
@@ -60,6 +65,7 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
+    check_python(stage)
     package(stage, out)
     if not VENDOR.exists():
         click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
@@ -72,26 +78,23 @@ def make_package(stage: str, out: Path) -> None:
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
 def stack(stage: str, bucket: str) -> None:
     """Package a stage and deploy all of it as one stack."""
-    s3 = boto3.client("s3")
-    with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
-        key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    click.echo(f"Deploying {_stack(stage)} ...")
-    parameters = {**stage_parameters(stage), "CodeBucket": bucket}
-    if os.environ.get("ALERTS_EMAIL"):
-        parameters["AlertsEmail"] = os.environ["ALERTS_EMAIL"]
-    _show(_stacks().deploy(_stack(stage), {"TemplateURL": url}, parameters))
+    _deploy(_stack(stage), _uploaded(stage, bucket), {**stage_parameters(stage), "CodeBucket": bucket})
 
 
 @main.command()
 @stage_option
-def destroy(stage: str) -> None:
-    """Delete a stage's stacks. Tables, queues and the key stay."""
+@click.option("--yes", metavar="STAGE", help="Do not ask: this is the name of the stage.")
+def destroy(stage: str, yes: str | None) -> None:
+    """Delete a stage's stacks and its functions' logs, once you have typed its name. Tables, queues and key stay."""
     stage_parameters(stage)
+    who = caller() if yes is None else None
+    confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
+    refuse_if_chalice_deployed(stage)
     for name in (_stack(stage), _resources_stack(stage)):
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
+    for name in delete_logs(stage):
+        click.echo(f"deleted: {name}")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )
@@ -115,6 +118,51 @@ def make_vendor() -> None:
     vendor()
 
 
+def _uploaded(stage: str, bucket: str) -> dict[str, str]:
+    """Package a stage and upload it; where its template is."""
+    check_python(stage)
+    s3 = boto3.client("s3")
+    with tempfile.TemporaryDirectory() as folder:
+        package(stage, Path(folder))
+        try:
+            key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
+    return {"TemplateURL": url}
+
+
+def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> None:
+    """Deploy a stack from a template, and print its outputs. Without ALERTS_EMAIL who is alerted stays as it is."""
+    click.echo(f"Deploying {name} ...")
+    address = os.environ.get("ALERTS_EMAIL")
+    if address:
+        parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
+    stacks = _stacks()
+    parameters = stacks.parameters(name, ["AlertsEmail"]) | parameters
+    stacks.delete_failed(name)
+    if not stacks.exists(name):
+        _import_leftovers(stacks, name, parameters)
+    outputs = stacks.deploy(name, where, parameters)
+    try:
+        stacks.protect(name)
+    except AWS_FAULTS as refused:
+        click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
+    for output, value in sorted(outputs.items()):
+        click.echo(f"{output}: {value}")
+
+
+def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:
+    """What is left of an earlier stack of this stage becomes part of the new one."""
+    template = resources_template(parameters["Stage"], watched=False)
+    leftovers = Leftovers(boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"))
+    if found := leftovers.of(template, parameters):
+        for identifier in found.values():
+            click.echo(f"importing what exists: {', '.join(identifier.values())}")
+        declared = {key: value for key, value in parameters.items() if key in template["Parameters"]}
+        stacks.import_resources(name, template, found, declared)
+
+
 def _stack(stage: str) -> str:
     return f"orderonce-{stage}"
 
@@ -125,11 +173,6 @@ def _resources_stack(stage: str) -> str:
 
 def _stacks() -> Stacks:
     return Stacks(boto3.client("cloudformation"))
-
-
-def _show(outputs: dict[str, str]) -> None:
-    for name, value in sorted(outputs.items()):
-        click.echo(f"{name}: {value}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.alarms import NAMESPACE, TABLES
+from deploy.alarms import INDEXES, NAMESPACE, TABLES
 from deploy.names import Names
 from deploy.stages import FUNCTIONS
 
@@ -97,11 +97,17 @@ def _data() -> list[dict[str, Any]]:
     def lines(*metrics: str) -> list[Line]:
         return [["AWS/DynamoDB", metric, "TableName", f"${{{table}}}"] for metric in metrics for table in TABLES]
 
+    throttles = ("ReadThrottleEvents", "WriteThrottleEvents")
+    of_indexes = [
+        ["AWS/DynamoDB", metric, "TableName", f"${{{table}}}", "GlobalSecondaryIndexName", index]
+        for metric in throttles
+        for table, index in INDEXES
+    ]
     conflicts = [*lines("TransactionConflict"), *_business("TransactionConflicts")]
     trade = ("OrdersReserved", "PaymentsCharged", "PaymentsDeclined", "PaymentsUnknown", "PaymentsRefunded")
     return [
         _graph("DynamoDB: consumed units", lines("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")),
-        _graph("DynamoDB: throttles", lines("ReadThrottleEvents", "WriteThrottleEvents")),
+        _graph("DynamoDB: throttles", [*lines(*throttles), *of_indexes]),
         _graph("DynamoDB: conflicts", conflicts),
         _graph("Stock and payments", _business(*trade)),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
-_QUEUES = ("OrderQueue", "OrderDeadLetters")
+_QUEUES = ("OrderQueue", "OrderDeadLetters", "OrderEventsDeadLetters")
 _KEY = {"Fn::GetAtt": ["StageKey", "Arn"]}
 _NONE = {"Ref": "AWS::NoValue"}
 
@@ -50,8 +50,9 @@ def overlay(log_groups: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _tls_only(queue: str) -> dict[str, Any]:
-    statement = {
+def tls_statement(queue: str) -> dict[str, Any]:
+    """The statement of a queue's policy that refuses whoever does not use TLS."""
+    return {
         "Sid": "TlsOnly",
         "Effect": "Deny",
         "Principal": "*",
@@ -59,7 +60,10 @@ def _tls_only(queue: str) -> dict[str, Any]:
         "Resource": {"Fn::GetAtt": [queue, "Arn"]},
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
-    document = {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _tls_only(queue: str) -> dict[str, Any]:
+    document = {"Version": "2012-10-17", "Statement": [tls_statement(queue)]}
     return {"Type": "AWS::SQS::QueuePolicy", "Properties": {"Queues": [{"Ref": queue}], "PolicyDocument": document}}
 
 

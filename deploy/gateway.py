@@ -72,6 +72,8 @@ def overlay(retention_days: int) -> dict[str, Any]:
             },
             "RestAPI": {
                 "Properties": {
+                    # Without it SAM adds a stage named `Stage`, which has neither throttle nor log.
+                    "OpenApiVersion": "2.0",
                     "TracingEnabled": True,
                     "MethodSettings": throttling,
                     "AccessLogSetting": log,

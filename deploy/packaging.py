@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.stages import ROOT
+from deploy.stages import PYTHON, ROOT
 from deploy.template import merge_template
 
 TEMPLATE_NAME = "sam.json"
@@ -15,7 +15,17 @@ ZIP_NAME = "deployment.zip"
 
 
 class PackagingFailed(Exception):
-    """With the output of Chalice."""
+    """With the output of Chalice, or with what is wrong in one sentence."""
+
+
+def check_python(stage: str) -> None:
+    """Raises PackagingFailed unless this is the Python that the functions of a stage run on."""
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if own != PYTHON:
+        raise PackagingFailed(
+            f"The functions of {stage} run on Python {PYTHON}, but this is Python {own}, which they would get instead: "
+            f"remove .venv, and make it again with `make PYTHON=python{PYTHON} vendor`."
+        )
 
 
 def package(stage: str, out: Path, project: Path = ROOT) -> None:

@@ -76,17 +76,17 @@ LAMBDAS_OWN = {
 """What no code of the project calls: the event source mapping polls the queue with the function's role."""
 
 _BY_NAME = {
-    "AWS::DynamoDB::Table": ("TableName", "arn:aws:dynamodb:*:*:table/{}"),
-    "AWS::SQS::Queue": ("QueueName", "arn:aws:sqs:*:*:{}"),
-    "AWS::Events::EventBus": ("Name", "arn:aws:events:*:*:event-bus/{}"),
-    "AWS::SNS::Topic": ("TopicName", "arn:aws:sns:*:*:{}"),
+    "AWS::DynamoDB::Table": ("TableName", "arn:*:dynamodb:*:*:table/{}"),
+    "AWS::SQS::Queue": ("QueueName", "arn:*:sqs:*:*:{}"),
+    "AWS::Events::EventBus": ("Name", "arn:*:events:*:*:event-bus/{}"),
+    "AWS::SNS::Topic": ("TopicName", "arn:*:sns:*:*:{}"),
 }
-"""Account and region are left open: a role acts in its own account, and names are the stage's in every region."""
+"""Partition, account and region are left open: a role acts in its own account; names are the stage's everywhere."""
 
 
 def static_policy(function: str, stage: str) -> dict[str, Any]:
     """The policy of a function that `chalice deploy` creates, with ARNs by name."""
-    logs = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
+    logs = f"arn:*:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
     statements = [_allow(grant.actions, arn_by_name(grant.resource, stage)) for grant in GRANTS[function]]
     return _document([*statements, *_common_statements(logs)])
 
@@ -106,7 +106,7 @@ def packaged_policy(function: str) -> dict[str, Any]:
 
 
 def arn_by_name(resource: str, stage: str) -> str:
-    """The ARN of a resource of a stage, with account and region open."""
+    """The ARN of a resource of a stage, with partition, account and region open."""
     logical_id, _, rest = resource.partition("/")
     described = read(RESOURCES)["Resources"][logical_id]
     property_, arn = _BY_NAME[described["Type"]]

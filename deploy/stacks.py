@@ -2,21 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
+from deploy.leftovers import Identifiers, import_template
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
 from deploy.stages import read
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
-_CHANGE_SET = "deploy"
+PATIENCE_MINUTES = 20
+"""For a command as a whole. The job of CI that deploys is ended after thirty, without a word."""
+
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+_NOT_YET = (None, "REVIEW_IN_PROGRESS")
+_NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
+"""What a creation that failed ends in. Such a stack can only be deleted."""
+
+_END = {
+    "CREATE": "stack_create_complete",
+    "UPDATE": "stack_update_complete",
+    "IMPORT": "stack_import_complete",
+}
+"""The waiter for each kind of change set."""
 
 
 class StackFailed(Exception):
@@ -25,27 +40,76 @@ class StackFailed(Exception):
 
 @dataclass(frozen=True)
 class Stacks:
-    """The stacks of an account in a region."""
+    """The stacks of an account in a region, for one command."""
 
     client: "CloudFormationClient"
     wait_seconds: int = 5
+    until: float = field(default_factory=lambda: time.monotonic() + 60 * PATIENCE_MINUTES)
+
+    def parameters(self, name: str, wanted: Collection[str]) -> dict[str, str]:
+        """The values that a stack has of these parameters, as far as it exists and has them."""
+        known = self._described(name).get("Parameters", ())
+        return {each["ParameterKey"]: each["ParameterValue"] for each in known if each["ParameterKey"] in wanted}
+
+    def exists(self, name: str) -> bool:
+        """Whether the stack exists, with resources."""
+        return self._status(name) not in _NOT_YET
+
+    def delete_failed(self, name: str) -> None:
+        """Delete the stack if its creation failed: nothing else can follow. Raises StackFailed."""
+        if self._status(name) in _NEVER_CREATED:
+            self._delete(name)
 
     def deploy(self, name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
         """Create or update the stack from a template (TemplateBody or TemplateURL); its outputs. Raises StackFailed."""
-        status = self._status(name)
-        kind: Any = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        # What is protected cannot be rolled back: the tables are protected once all of the stack exists.
+        if not self.exists(name):
+            self._change(name, "CREATE", where, {**parameters, "Protected": "false"})
+        elif self._status(name) == "IMPORT_COMPLETE":
+            self._change(name, "UPDATE", where, {**parameters, "Protected": "false"})
+        self._change(name, "UPDATE", where, {**parameters, "Protected": "true"})
+        return self.outputs(name)
+
+    def protect(self, name: str) -> None:
+        """Let nobody delete the stack by mistake; `delete` still does. Raises ClientError."""
+        if not self._described(name).get("EnableTerminationProtection"):
+            self.client.update_termination_protection(StackName=name, EnableTerminationProtection=True)
+
+    def import_resources(
+        self, name: str, template: Mapping[str, Any], found: Identifiers, parameters: Mapping[str, str]
+    ) -> None:
+        """Create the stack from resources that exist already. Raises StackFailed."""
+        imported = [
+            {"ResourceType": template["Resources"][n]["Type"], "LogicalResourceId": n, "ResourceIdentifier": identifier}
+            for n, identifier in found.items()
+        ]
+        body = {"TemplateBody": json.dumps(import_template(template, found), separators=(",", ":"))}
+        self._change(name, "IMPORT", body, {**parameters, "Protected": "false"}, ResourcesToImport=imported)
+
+    def _change(
+        self, name: str, kind: Any, where: Mapping[str, str], parameters: Mapping[str, str], **more: Any
+    ) -> None:
+        # A name of its own: a change set that was left over stands in nobody's way.
+        change_set = f"deploy-{uuid.uuid4()}"
         request: Any = {
             **where,
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             # The SAM transform needs a change set, and creates roles.
             "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-            "Tags": [{"Key": "application", "Value": "orderonce"}, {"Key": "stage", "Value": parameters["Stage"]}],
         }
-        self.client.create_change_set(StackName=name, ChangeSetName=_CHANGE_SET, ChangeSetType=kind, **request)
-        if self._has_changes(name):
-            self.client.execute_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
-            self._wait(name, "stack_create_complete" if kind == "CREATE" else "stack_update_complete")
-        return self.outputs(name)
+        if kind == "IMPORT":  # it may not tag
+            request |= more
+        else:
+            request["Tags"] = [
+                {"Key": "application", "Value": "orderonce"},
+                {"Key": "stage", "Value": parameters["Stage"]},
+            ]
+        self.client.create_change_set(StackName=name, ChangeSetName=change_set, ChangeSetType=kind, **request)
+        if self._has_changes(name, change_set):
+            # Without RetainExceptOnCreate a creation that fails leaves the tables, and the next one finds them there.
+            creates: Any = {} if kind == "IMPORT" else {"RetainExceptOnCreate": True}
+            self.client.execute_change_set(StackName=name, ChangeSetName=change_set, **creates)
+            self._wait(name, _END[kind])
 
     def delete(self, name: str) -> list[str]:
         """Delete the stack, if it exists; the names of its retained resources. Raises StackFailed."""
@@ -61,32 +125,43 @@ class Stacks:
             for resource in page["StackResourceSummaries"]
             if resource["LogicalResourceId"] in retained
         ]
+        if self._described(name).get("EnableTerminationProtection"):
+            self.client.update_termination_protection(StackName=name, EnableTerminationProtection=False)
+        self._delete(name)
+        return kept
+
+    def _delete(self, name: str) -> None:
         self.client.delete_stack(StackName=name)
         self._wait(name, "stack_delete_complete")
-        return kept
 
     def outputs(self, name: str) -> dict[str, str]:
         """The stack's outputs, by name."""
         (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def _status(self, name: str) -> str | None:
+    def _described(self, name: str) -> Mapping[str, Any]:
+        """The stack as CloudFormation describes it; empty if it does not exist."""
         try:
             (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":  # a stack that does not exist
-                return None
+            if error.response["Error"]["Code"] == "ValidationError":
+                return {}
             raise
-        return stack["StackStatus"]
+        return stack
 
-    def _has_changes(self, name: str) -> bool:
+    def _status(self, name: str) -> str | None:
+        return self._described(name).get("StackStatus")
+
+    def _has_changes(self, name: str, change_set: str) -> bool:
         waiter = self.client.get_waiter("change_set_create_complete")
         try:
-            waiter.wait(StackName=name, ChangeSetName=_CHANGE_SET, WaiterConfig=self._patience)
+            waiter.wait(StackName=name, ChangeSetName=change_set, WaiterConfig=self._patience)
         except WaiterError as error:
-            found = self.client.describe_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
+            if self._is_late():
+                raise StackFailed(self._late(name, "its change set is not ready")) from error
+            found = self.client.describe_change_set(StackName=name, ChangeSetName=change_set)
             reason = found.get("StatusReason", str(error))
-            self.client.delete_change_set(StackName=name, ChangeSetName=_CHANGE_SET)
+            self.client.delete_change_set(StackName=name, ChangeSetName=change_set)
             if any(words in reason for words in _NO_CHANGES):
                 return False
             raise StackFailed(f"{name}: {reason}") from error
@@ -96,17 +171,36 @@ class Stacks:
         try:
             self.client.get_waiter(until).wait(StackName=name, WaiterConfig=self._patience)
         except WaiterError as error:
+            status = self._settled(name)
+            if status.endswith("_IN_PROGRESS"):
+                raise StackFailed(self._late(name, f"it is {status}")) from error
             events = self.client.describe_stack_events(StackName=name)["StackEvents"]
             faults = [
                 f"{event.get('LogicalResourceId')}: {event.get('ResourceStatusReason', '')}"
                 for event in events
                 if event.get("ResourceStatus", "").endswith("FAILED")
             ]
-            raise StackFailed("\n".join([f"{name} {self._status(name)}", *faults])) from error
+            raise StackFailed("\n".join([f"{name} {status}", *faults])) from error
+
+    def _settled(self, name: str) -> str:
+        """The status once nothing is in progress any more (a rollback follows a failure), or when it is late."""
+        while (status := str(self._status(name))).endswith("_IN_PROGRESS") and not self._is_late():
+            time.sleep(self.wait_seconds)
+        return status
 
     @property
     def _patience(self) -> Any:
-        return {"Delay": self.wait_seconds, "MaxAttempts": 360}
+        left = self.until - time.monotonic()
+        return {"Delay": self.wait_seconds, "MaxAttempts": max(1, int(left / self.wait_seconds))}
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self.until - self.wait_seconds
+
+    def _late(self, name: str, why: str) -> str:
+        return (
+            f"{name} is not ready after {PATIENCE_MINUTES} minutes: {why}. CloudFormation goes on with it by itself. "
+            "Look at the stack's events, and repeat this command when it has ended."
+        )
 
 
 def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:

@@ -6,8 +6,8 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import encryption, gateway
-from deploy.alarms import alarms
+from deploy import dead_letters, encryption, gateway
+from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
 from deploy.names import Names, log_group_id, role_id
@@ -33,9 +33,12 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
 
     Not `watched`: without alarms, dashboard and queries, for emulators without them.
     """
-    encrypted = encryption.overlay(["OrderEventsLog"])
-    monitoring = _monitoring(Names(packaged=False), stage) if watched else {}
-    return _with_defaults(merged(read(RESOURCES), encrypted, monitoring), stage)
+    names = Names(packaged=False)
+    encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
+    monitoring = _monitoring(names, stage) if watched else {}
+    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    parts = (read(RESOURCES), *own, monitoring)
+    return _with_defaults(merged(*parts), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
@@ -46,8 +49,11 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
-        {"Resources": _functions()},
+        {"Resources": _functions(), "Outputs": _function_names()},
+        _api_log_group(names, stage),
         encryption.overlay(log_groups),
+        dead_letters.overlay(),
+        _protection(),
         _monitoring(names, stage),
     )
     return _with_defaults(merged(*parts), stage)
@@ -61,12 +67,27 @@ def _functions() -> dict[str, Any]:
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
         resources[logical_id] = {"Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
-        # Chalice calls the API handler's function `ApiHandler` here, which does not exist.
-        resources[log_group_id(function)] = {
-            "Properties": {"LogGroupName": {"Fn::Sub": f"/aws/lambda/${{{logical_id}}}"}}
-        }
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
+
+
+def _function_names() -> dict[str, Any]:
+    """CloudFormation invents the names. Chalice has that of the API's function among its own outputs."""
+    return {
+        f"{logical_id}Name": {"Description": f"Name of the function {function}", "Value": {"Ref": logical_id}}
+        for function, logical_id in FUNCTIONS.items()
+        if function != "api_handler"
+    }
+
+
+def _api_log_group(names: Names, stage: str) -> dict[str, Any]:
+    """The log group of the API's function, which may not create one itself.
+
+    Chalice makes those of the other functions. It gives this one a wrong name, so config.json (0 days) stops it.
+    """
+    name = {"Fn::Sub": f"/aws/lambda/{names.in_text('api_handler')}"}
+    properties = {"LogGroupName": name, "RetentionInDays": stage_config(stage)["log_retention_in_days"]}
+    return {"Resources": {log_group_id("api_handler"): {"Type": "AWS::Logs::LogGroup", "Properties": properties}}}
 
 
 def _monitoring(names: Names, stage: str) -> dict[str, Any]:
@@ -93,6 +114,23 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
             **alarms(names, stage),
             **queries(names),
         },
+    }
+
+
+def _protection() -> dict[str, Any]:
+    """The tables' protection against deletion. A stack gets it once all of it exists (`deploy/stacks.py`)."""
+    protected = {"DeletionProtectionEnabled": {"Fn::If": ["IsProtected", True, False]}}
+    return {
+        "Parameters": {
+            "Protected": {
+                "Type": "String",
+                "AllowedValues": ["true", "false"],
+                "Default": "false",
+                "Description": "Protect the tables against deletion: not before the stack has been created.",
+            }
+        },
+        "Conditions": {"IsProtected": {"Fn::Equals": [{"Ref": "Protected"}, "true"]}},
+        "Resources": {table: {"Properties": protected} for table in TABLES},
     }
 
 

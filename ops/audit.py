@@ -14,6 +14,8 @@ import click
 
 from chalicelib import times
 from chalicelib.service import Service
+from chalicelib.settings import app_settings
+from deploy.account import Caller, caller
 
 
 @dataclass
@@ -31,13 +33,14 @@ def audited(service: Service, command: str) -> Iterator[Record]:
     OPS_AUDIT_LOG names a file to append to. Raises ClickException, before any change, if that cannot be written.
     """
     record = Record()
+    as_whom = caller(app_settings().laptop_url)
     with ExitStack() as files:
         log = _open_log(files)
         try:
             yield record
         finally:
             if record.ids:
-                line = _line(service.settings.stage, command, record)
+                line = _line(service.settings.stage, as_whom, command, record)
                 for file in filter(None, (sys.stderr, log)):
                     print(line, file=file, flush=True)
 
@@ -54,8 +57,10 @@ def _open_log(files: ExitStack) -> IO[str] | None:
         ) from fault
 
 
-def _line(stage: str, command: str, record: Record) -> str:
-    who = {"audit": command, "at": times.to_text(times.utc_now()), "who": _user(), "stage": stage}
+def _line(stage: str, as_whom: Caller | None, command: str, record: Record) -> str:
+    identity = as_whom.arn if as_whom else "unknown"
+    now = times.to_text(times.utc_now())
+    who = {"audit": command, "at": now, "who": _user(), "identity": identity, "stage": stage}
     return json.dumps(who | record.details | {"count": len(record.ids), "ids": record.ids})
 
 

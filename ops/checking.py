@@ -1,26 +1,37 @@
 """`stage`: whether what is deployed is as it should be."""
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import boto3
 import click
-from botocore.config import Config
 
-from chalicelib.adapters import clients
 from chalicelib.service import Service
+from chalicelib.settings import BadSetting
+from deploy.account import AWS_FAULTS, explained, region
+from deploy.stages import DEPLOYED, FUNCTIONS
+from deploy.template import merge_template, resources_template
 from ops import output
-from ops.findings import Aws, Finding, bus, queue, table, topic
-from ops.functions import functions
-from ops.stages import config, entered
+from ops.alarms import alarms
+from ops.findings import Aws, Finding, bus, log_group, queue, rule, table, topic
+from ops.functions import Function, deployed_functions, functions, is_packaged
+from ops.gateway import Route, apis
+from ops.stages import entered
 from ops.template import Template
+from ops.triggers import mapping, schedules
 
-_KINDS: Any = {
+_KINDS: Mapping[str, Callable[[Aws, Mapping[str, Any], bool], Finding]] = {
     "AWS::DynamoDB::Table": table,
     "AWS::SQS::Queue": queue,
     "AWS::SNS::Topic": topic,
     "AWS::Events::EventBus": bus,
 }
+
+
+class NotSeen(click.ClickException):
+    """Nothing is wrong with what could be seen, but not all of it could: that is not the same as right."""
+
+    exit_code = 2
 
 
 @click.group()
@@ -32,38 +43,97 @@ def stage() -> None:
 @click.argument("name", metavar="STAGE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(name: str, as_json: bool) -> None:
-    """Compare what is deployed with the template and the configuration; exit status 1 when something differs."""
-    with entered(name) as service:
-        findings = _findings(service)
+    """Compare what is deployed with the template and the configuration.
+
+    Exit status 0: all is as it should be; 1: something differs; 2: not all of it could be seen.
+    """
+    try:
+        with entered(name) as service:
+            findings = list(_findings(service))
+    except BadSetting as fault:
+        raise NotSeen(f"This stage cannot be reached: {fault}.") from fault
     if as_json:
-        output.as_json(
-            [
-                {"kind": f.kind, "name": f.name, "differences": list(f.differences), "remarks": list(f.remarks)}
-                for f in findings
-            ]
-        )
+        output.as_json([_document(finding) for finding in findings])
     else:
         output.table(("", "what", "name", "remark"), [_row(finding) for finding in findings])
     wrong = [finding for finding in findings if finding.differences]
+    unseen = [finding for finding in findings if finding.unseen]
+    not_seen = f"{len(unseen)} of {len(findings)} could not be seen." if unseen else ""
     if wrong:
-        raise click.ClickException(f"Differences in {len(wrong)} of {len(findings)} resources.")
+        raise click.ClickException(f"{len(wrong)} of {len(findings)} differ. {not_seen}".strip())
+    if unseen:
+        raise NotSeen(not_seen)
 
 
-def _findings(service: Service) -> list[Finding]:
-    settings = service.settings
-    template = Template.read({"Stage": settings.stage, "MaxReceives": settings.max_receives})
-    aws = _aws()
-    resources = [look(aws, wanted) for kind, look in _KINDS.items() for wanted in template.of_type(kind)]
-    return resources + list(functions(aws, settings.stage, config()))
+def _findings(service: Service) -> Iterator[Finding]:
+    aws = Aws(emulated=any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ))
+    try:
+        account = aws.client("sts").get_caller_identity()["Account"]
+    except AWS_FAULTS as fault:
+        raise NotSeen(explained(fault)) from fault
+    output.hint(f"Looking at account {account}, region {region()}.")
+    stage = service.settings.stage
+    if stage in DEPLOYED:
+        yield from _deployed(aws, service)
+    else:  # as on the laptop: what the template describes, and nothing that runs
+        template = Template.read({"Stage": stage, "MaxReceives": service.settings.max_receives})
+        yield from _described(aws, template, False)
 
 
-def _aws() -> Aws:
-    limits = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-    functions: Any = boto3.client("lambda", config=limits)
-    emulated = any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ)
-    return Aws(clients.dynamodb(), clients.sqs(), clients.sns(), clients.events(), functions, emulated)
+def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
+    settings, stage = service.settings, service.settings.stage
+    unseen: tuple[str, ...] = ()
+    found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
+    try:
+        found = deployed_functions(aws, stage)
+    except AWS_FAULTS as fault:
+        unseen = (f"cannot be seen ({fault})",)
+    packaged = is_packaged(found, stage)
+    document = merge_template(stage) if packaged else resources_template(stage)
+    names = {FUNCTIONS[name]: functions[0].name for name, functions in found.items() if functions}
+    template = Template(document, {"Stage": stage, "MaxReceives": settings.max_receives, **names})
+    yield from _described(aws, template, True)
+    yield from (rule(aws, wanted, True) for wanted in template.of_type("AWS::Events::Rule"))
+    for group in template.of_type("AWS::Logs::LogGroup"):
+        if not str(group["LogGroupName"]).startswith("/aws/lambda/"):  # those of the functions are theirs
+            yield log_group(aws, group["LogGroupName"], group["RetentionInDays"])
+    if unseen:
+        yield Finding("function", "all of them, their alarms, and what makes them run", unseen=unseen)
+        return
+    topic_name = settings.alerts_topic.rpartition(":")[2]
+    yield from alarms(aws, template.of_type("AWS::CloudWatch::Alarm"), topic_name)
+    yield from functions(aws, stage, found)
+    yield mapping(aws, stage, settings, found)
+    routes, expressions = _application()
+    yield from schedules(aws, expressions, found)
+    yield from apis(aws, stage, routes, found["api_handler"])
+
+
+def _described(aws: Aws, template: Template, deployed: bool) -> Iterator[Finding]:
+    for kind, look in _KINDS.items():
+        yield from (look(aws, wanted, deployed) for wanted in template.of_type(kind))
+
+
+def _application() -> tuple[list[Route], dict[str, str]]:
+    """The routes of app.py, and the expression of each scheduled function."""
+    from app import app  # its import reads the environment, which is the stage's here
+
+    routes = [(verb, path) for path, verbs in app.routes.items() for verb in verbs]
+    scheduled = [source for source in app.event_sources if hasattr(source, "schedule_expression")]
+    return routes, {source.name: source.schedule_expression.to_string() for source in scheduled}
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "name": finding.name,
+        "differences": list(finding.differences),
+        "unseen": list(finding.unseen),
+        "remarks": list(finding.remarks),
+    }
 
 
 def _row(finding: Finding) -> tuple[str, str, str, str]:
-    sign = "differs" if finding.differences else "look" if finding.remarks else "ok"
-    return sign, finding.kind, finding.name, "; ".join((*finding.differences, *finding.remarks))
+    sign = "differs" if finding.differences else "unseen" if finding.unseen else "look" if finding.remarks else "ok"
+    remarks = "; ".join((*finding.differences, *finding.unseen, *finding.remarks))
+    return sign, finding.kind, finding.name, remarks

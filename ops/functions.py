@@ -1,53 +1,165 @@
-"""The Lambda functions of a stage, compared with Chalice's configuration."""
+"""The Lambda functions of a stage, whichever way it was deployed, compared with Chalice's configuration."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
+from ops.roles import role
 
-from ops.findings import Aws, Finding
+_SETTINGS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "Timeout": ("lambda_timeout", lambda configuration: configuration.get("Timeout")),
+    "MemorySize": ("lambda_memory_size", lambda configuration: configuration.get("MemorySize")),
+    "architecture": ("lambda_architecture", lambda configuration: " ".join(configuration.get("Architectures", ()))),
+    "tracing": ("xray", lambda configuration: configuration.get("TracingConfig", {}).get("Mode") == "Active"),
+}
+"""What Chalice's configuration says of a function, and where Lambda has it."""
+
+_INVOKED_BY = {
+    "api_handler": {"apigateway.amazonaws.com"},
+    "recover": {"events.amazonaws.com"},
+    "dead_letter_monitor": {"events.amazonaws.com"},
+}
+"""Who may invoke a function by its resource policy. A queue's mapping needs none."""
 
 
-def functions(aws: Aws, stage: str, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """One finding for each function that the stage configures, whichever way it was deployed.
+@dataclass(frozen=True)
+class Function:
+    """A function as it was found; `aliases` by name."""
 
-    Functions are recognized by their handler and their setting STAGE: their names depend on the way of deployment.
+    name: str
+    arn: str
+    aliases: Sequence[str]
+
+    @property
+    def arns(self) -> frozenset[str]:
+        """By which it may be invoked: its own, and those of its aliases."""
+        return frozenset({self.arn, *(f"{self.arn}:{alias}" for alias in self.aliases)})
+
+    @property
+    def qualifiers(self) -> Sequence[Mapping[str, str]]:
+        """What is invoked, as the arguments of a call: its aliases if there are any."""
+        return [{"FunctionName": self.name, "Qualifier": alias} for alias in self.aliases] or [self.by_name]
+
+    @property
+    def by_name(self) -> Mapping[str, str]:
+        """Itself, as the argument of a call."""
+        return {"FunctionName": self.name}
+
+
+def deployed_functions(aws: Aws, stage: str) -> dict[str, list[Function]]:
+    """The functions by their names in config.json; more than one if the stage is deployed twice. Raises ClientError.
+
+    They are recognized by their handler and their setting STAGE: their names depend on the way of deployment.
     """
-    own: Mapping[str, Any] = config.get("stages", {}).get(stage, {})
-    wanted: Mapping[str, Any] = own.get("lambda_functions", {})
-    if not wanted:
-        return
-    try:
-        actual = _deployed(aws, stage)
-    except (ClientError, BotoCoreError) as fault:
-        yield Finding("function", "all of them", (), (f"cannot be seen ({fault})",))
-        return
-    for name in wanted:
-        handler = "app.app" if name == "api_handler" else f"app.{name}"
-        if handler not in actual:
+    found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
+    lambdas = aws.client("lambda")
+    for page in lambdas.get_paginator("list_functions").paginate():
+        for each in page["Functions"]:
+            name = {"app.app": "api_handler"}.get(each["Handler"], each["Handler"].removeprefix("app."))
+            if name in found and each.get("Environment", {}).get("Variables", {}).get("STAGE") == stage:
+                pages = lambdas.get_paginator("list_aliases").paginate(FunctionName=each["FunctionName"])
+                aliases = [alias["Name"] for page in pages for alias in page["Aliases"]]
+                found[name].append(Function(each["FunctionName"], each["FunctionArn"], aliases))
+    return found
+
+
+def is_packaged(functions: Mapping[str, Sequence[Function]], stage: str) -> bool:
+    """Whether `make deploy` deployed them: `chalice deploy` names them by application and stage."""
+    by_convention = {function_name(name).replace("${Stage}", stage) for name in FUNCTIONS}
+    return any(function.name not in by_convention for found in functions.values() for function in found)
+
+
+def functions(aws: Aws, stage: str, deployed: Mapping[str, Sequence[Function]]) -> Iterator[Finding]:
+    """For each function that the stage configures: the function itself, its role, and its log group."""
+    for name, found in deployed.items():
+        if not found:
             yield Finding("function", name, ("does not exist",))
-            continue
-        scopes = (wanted[name], own, config)
-        yield Finding("function", name, tuple(_differences(actual[handler], scopes)))
+        elif len(found) > 1:
+            names = ", ".join(function.name for function in found)
+            yield Finding("function", name, (f"is deployed more than once: {names}",))
+        for function in found:
+            yield from _one(aws, stage, name, function)
 
 
-def _deployed(aws: Aws, stage: str) -> dict[str, Mapping[str, Any]]:
-    pages = aws.functions.get_paginator("list_functions").paginate()
-    return {
-        function["Handler"]: function
-        for page in pages
-        for function in page["Functions"]
-        if function.get("Environment", {}).get("Variables", {}).get("STAGE") == stage
-    }
+def _one(aws: Aws, stage: str, name: str, function: Function) -> Iterator[Finding]:
+    lambdas = aws.client("lambda")
+    configurations: list[Mapping[str, Any]] = []
+
+    def itself() -> Iterator[Remark]:
+        configurations.extend(lambdas.get_function_configuration(**which) for which in function.qualifiers)
+        for configuration in configurations:
+            yield from _configuration(stage, name, function, configuration)
+        reserved = lambdas.get_function_concurrency(**function.by_name).get("ReservedConcurrentExecutions")
+        wanted = stage_config(stage)["lambda_functions"][name].get("reserved_concurrency")
+        yield from differs("reserved concurrency", wanted, reserved)
+        yield from _invokers(_INVOKED_BY.get(name, set()), resource_policy(aws, function))
+
+    yield look_at("function", name, itself)
+    for arn in sorted({configuration["Role"] for configuration in configurations}):
+        yield role(aws, stage, name, arn.rpartition("/")[2], _log_group(function, configurations[0]))
+    if configurations:
+        days = stage_config(stage)["log_retention_in_days"]
+        yield log_group(aws, _log_group(function, configurations[0]), days)
 
 
-def _differences(actual: Mapping[str, Any], scopes: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
-    for setting, attribute in (("lambda_timeout", "Timeout"), ("lambda_memory_size", "MemorySize")):
+def _configuration(stage: str, name: str, function: Function, actual: Mapping[str, Any]) -> Iterator[Remark]:
+    own = stage_config(stage)
+    scopes = (own["lambda_functions"][name], own, config())
+    # Emulators have no states; Lambda leaves them out of nothing.
+    yield from differs("state", "Active", actual.get("State", "Active"))
+    yield from differs("last update", "Successful", actual.get("LastUpdateStatus", "Successful"))
+    for what, (setting, of) in _SETTINGS.items():
         expected = next((scope[setting] for scope in scopes if setting in scope), None)
-        if expected is not None and expected != actual.get(attribute):
-            yield f"{attribute}: {actual.get(attribute)}, should be {expected}"
-    given: Mapping[str, str] = actual["Environment"]["Variables"]
+        if expected is not None:
+            yield from differs(what, expected, of(actual))
+    given: Mapping[str, str] = actual.get("Environment", {}).get("Variables", {})
+    wanted: dict[str, str] = {}
     for scope in reversed(scopes):
-        for name, value in scope.get("environment_variables", {}).items():
-            if given.get(name) != value:
-                yield f"{name}: {given.get(name)!r}, should be {value!r}"
+        wanted |= scope.get("environment_variables", {})
+    for variable in sorted(wanted.keys() | given.keys()):
+        has, should = given.get(variable), wanted.get(variable, "not set")
+        if has and has.startswith(("https://", "arn:")):
+            has = _name_in(has, account=function.arn.split(":")[4])
+        if has != should:
+            yield f"{variable}: {has!r}, should be {should!r}", True
+
+
+def _name_in(value: str, account: str) -> str:
+    """The name of a queue or topic from its URL or ARN, unless that is of another account."""
+    *before, name = value.replace("/", ":").split(":")
+    return name if not before or before[-1] == account else value
+
+
+def resource_policy(aws: Aws, function: Function) -> list[Mapping[str, Any]]:
+    """Who may invoke the function or an alias of it: the statements. Raises ClientError."""
+    statements: list[Mapping[str, Any]] = []
+    for which in (function.by_name, *(q for q in function.qualifiers if q != function.by_name)):
+        try:
+            answer = aws.client("lambda").get_policy(**which)
+        except aws.client("lambda").exceptions.ResourceNotFoundException:
+            continue  # without a policy
+        statements += json.loads(answer["Policy"])["Statement"]
+    return statements
+
+
+def _invokers(wanted: set[str], statements: Sequence[Mapping[str, Any]]) -> Iterator[Remark]:
+    principals = {_principal(statement) for statement in statements if statement["Effect"] == "Allow"}
+    for missing in sorted(wanted - principals):
+        yield f"{missing} may not invoke it", True
+    for stranger in sorted(principals - wanted):
+        yield f"{stranger} may invoke it", True
+    for statement in statements:
+        if _principal(statement) in wanted and "SourceArn" not in str(statement.get("Condition")):
+            yield f"{_principal(statement)} may invoke it for any account", True
+
+
+def _principal(statement: Mapping[str, Any]) -> str:
+    principal = statement["Principal"]
+    return str(next(iter(principal.values())) if isinstance(principal, dict) else principal)
+
+
+def _log_group(function: Function, configuration: Mapping[str, Any]) -> str:
+    return str(configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{function.name}"))

@@ -12,6 +12,8 @@ from chalicelib.entrypoints.documents import order_document
 from chalicelib.entrypoints.validation import details
 from chalicelib.service import Service
 from chalicelib.use_cases.operations import NoSuchOrder, NotPossible
+from deploy.confirming import confirm
+from deploy.stages import PRODUCTION
 from ops import output
 from ops.audit import audited
 from ops.durations import Duration
@@ -85,16 +87,19 @@ def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
 @orders.command()
 @click.argument("order_id", metavar="ID")
 @click.option("--reason", help="Why; kept in the order's history.")
+@click.option("--yes", metavar="STAGE", help="Do not ask in prod: this is the name of the stage.")
 @on_stage
-def cancel(service: Service, order_id: str, reason: str | None) -> None:
+def cancel(service: Service, order_id: str, reason: str | None, yes: str | None) -> None:
     """Cancel an order that is not shipped yet. Its stock is back at once, its money once the refund is made.
 
-    Cancelling it again changes nothing.
+    Cancelling it again changes nothing. In prod it asks first.
     """
     try:
         details("cancel_request", {} if reason is None else {"reason": reason})
     except Invalid as fault:
         raise click.ClickException(f"The reason is invalid: {fault.errors[0].detail}.") from fault
+    if service.settings.stage == PRODUCTION or yes is not None:
+        confirm(f"cancel order {order_id[:64]}", service.settings.stage, yes)
     with audited(service, "orders cancel") as record, finishing():
         outcome = service.operations.cancel(order_id, reason)
         match outcome:

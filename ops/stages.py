@@ -13,7 +13,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from chalicelib import service, telemetry
+from chalicelib.adapters import clients
+from chalicelib.faults import Rejected, Unavailable
 from chalicelib.service import Service
+from chalicelib.settings import app_settings
+from deploy.account import AWS_FAULTS, explained
 
 CONFIG = Path(__file__).resolve().parent.parent / ".chalice" / "config.json"
 
@@ -47,18 +51,48 @@ def stage_environment(stage: str, given: Mapping[str, str], document: Mapping[st
 
 @contextmanager
 def entered(stage: str) -> Iterator[Service]:
-    """The service of a stage. Only inside the block its settings are this process's environment. Raises BadSetting."""
+    """The service of a stage. Only inside the block its settings are this process's environment.
+
+    Raises BadSetting, and ClickException with one sentence for a fault of AWS's inside the block.
+    """
     before = dict(os.environ)
     settings = stage_environment(stage, before, config())
     try:
         os.environ.update(settings)
         service.reset()
-        with _logging_to_stderr(settings["LOG_LEVEL"]):
+        with _logging_to_stderr(settings["LOG_LEVEL"]), _explaining():
             yield service.service()
     finally:
         os.environ.clear()
         os.environ.update(before)
         service.reset()
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Raises ClickException for a fault of AWS's: its sentence names account, region and the table or queue."""
+    last = [""]
+
+    def note(params: Mapping[str, Any], **_: Any) -> None:
+        last[0] = _resource(params)
+
+    for client in (clients.dynamodb(), clients.sqs()):
+        client.meta.events.register("before-parameter-build", note)
+    try:
+        yield
+    except (*AWS_FAULTS, Unavailable, Rejected) as fault:
+        # The service's own words, where AWS is not the cause: an order of a newer release.
+        own = isinstance(fault, (Unavailable, Rejected)) and fault.__cause__ is None
+        sentence = f"{fault}." if own else explained(fault, last[0], app_settings().laptop_url)
+        raise click.ClickException(sentence) from fault
+
+
+def _resource(params: Mapping[str, Any]) -> str:
+    """The table or queue that a call is about; of several tables the first."""
+    queue = str(params.get("QueueUrl") or params.get("QueueName") or "").rpartition("/")[2]
+    actions = (action for item in params.get("TransactItems", ()) for action in item.values())
+    tables = [params.get("TableName"), *params.get("RequestItems", ()), *(action["TableName"] for action in actions)]
+    return f"queue {queue}" if queue else next((f"table {table}" for table in tables if table), "")
 
 
 @contextmanager

@@ -33,16 +33,16 @@ class Template:
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         """The properties of each resource of a type."""
-        found = (resource for resource in self._resources.values() if resource["Type"] == kind)
+        found = (resource for resource in self._resources.values() if resource.get("Type") == kind)
         return [{name: self._resolve(value) for name, value in r.get("Properties", {}).items()} for r in found]
 
     def _resolve(self, value: Any) -> Any:
         match value:
             case {"Ref": str(name)}:
-                return self._values.get(name, UNRESOLVED)
+                return self._values[name] if name in self._values else self._name_of(name)
             case {"Fn::Sub": str(text)}:
                 return self._substitute(text)
-            case {"Fn::GetAtt": [str(name), "Arn"]}:
+            case {"Fn::GetAtt": [str(name), "Arn" | "QueueName"]}:
                 return self._name_of(name)
             case dict():
                 resolved = {name: self._resolve(each) for name, each in value.items()}
@@ -60,7 +60,7 @@ class Template:
         return re.sub(r"\$\{([^!}]+)\}", lambda found: str(self._values[found[1]]), text)
 
     def _name_of(self, logical_id: str) -> Any:
-        """The name of a resource, in place of its ARN: the rest of an ARN is account and region."""
+        """The name of a resource, in place of its ARN or URL: the rest of these is account and region."""
         properties = self._resources.get(logical_id, {}).get("Properties", {})
         names = [value for name, value in properties.items() if name.endswith("Name")]
         return self._resolve(names[0]) if names else UNRESOLVED

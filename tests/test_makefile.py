@@ -44,6 +44,13 @@ def test_a_schedule_is_handed_on_as_one_word(tmp_path: Path) -> None:
     assert "--seed '7'" in said.stdout
 
 
+def test_destroy_hands_on_the_name_that_answers_its_question(tmp_path: Path) -> None:
+    asks = make(tmp_path, "-n", "destroy", "STAGE=prod")
+    assert "deploy destroy --stage 'prod'" in asks.stdout
+    assert "--yes" not in asks.stdout
+    assert "--yes 'prod'" in make(tmp_path, "-n", "destroy", "STAGE=prod", "YES=prod").stdout
+
+
 @pytest.mark.parametrize("target", ["bench", "chaos", "clients", "mutants", "reliability", "soak", "sustained"])
 def test_what_is_not_said_is_left_to_the_command(tmp_path: Path, target: str) -> None:
     said = make(tmp_path, "-n", target)

@@ -13,9 +13,12 @@ from deploy import stages
 from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.support.template import Template
+
+ARN_OF_ORDERS = {"Fn::GetAtt": ["OrderQueue", "Arn"]}
 
 
 def lint(path: Path) -> str:
@@ -58,6 +61,14 @@ def test_every_resource_of_the_laptop_is_in_the_package(package: Package) -> Non
     assert {name: package.resources[name]["Type"] for name in described} == {n: r["Type"] for n, r in described.items()}
 
 
+def test_no_arn_names_a_partition(package: Package) -> None:
+    """They work in China and GovCloud too."""
+    policies = {path.name: path.read_text(encoding="utf-8") for path in CHALICE.glob("policy-*.json")}
+    stage = stage_name(package)
+    made = {"package": json.dumps(package.template), "resources": json.dumps(resources_template(stage)), **policies}
+    assert [name for name, text in made.items() if "arn:aws" in text] == []
+
+
 def test_a_package_is_for_one_stage(package: Package) -> None:
     parameter = package.template["Parameters"]["Stage"]
     assert parameter["AllowedValues"] == [parameter["Default"]]
@@ -70,6 +81,12 @@ def test_the_functions_are_those_of_config_json(package: Package) -> None:
     """Chalice silently ignores a name that it does not know."""
     assert set(package.of_type("AWS::Serverless::Function")) == set(FUNCTIONS.values())
     assert set(stage_config(stage_name(package))["lambda_functions"]) == set(FUNCTIONS)
+
+
+def test_the_name_of_each_function_is_an_output(package: Package) -> None:
+    outputs = package.template["Outputs"]
+    named = {logical_id: outputs[f"{logical_id}Name"]["Value"] for logical_id in FUNCTIONS.values()}
+    assert named == {logical_id: {"Ref": logical_id} for logical_id in FUNCTIONS.values()}
 
 
 def test_each_function_has_a_role_with_its_own_policy_and_there_is_no_other_role(package: Package) -> None:
@@ -187,6 +204,11 @@ def test_the_api_is_throttled_and_what_is_open_on_its_own(package: Package) -> N
     assert limits == {("*", "/*"): (200, 100), ("GET", "/~1health"): (40, 20), ("GET", "/~1products"): (40, 20)}
 
 
+def test_the_api_is_regional(package: Package) -> None:
+    """An edge-optimized one sends every request through a network of AWS's own, from anywhere to one region."""
+    assert package.properties("RestAPI")["EndpointConfiguration"] == "REGIONAL"
+
+
 def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
     api = package.properties("RestAPI")
     assert api["TracingEnabled"] is True
@@ -277,11 +299,26 @@ def test_the_services_that_deliver_messages_may_use_the_key(prod: Package) -> No
 
 def test_queues_require_tls(package: Package) -> None:
     policies = package.of_type("AWS::SQS::QueuePolicy").values()
-    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == {"OrderQueue", "OrderDeadLetters"}
+    assert {queue["Ref"] for policy in policies for queue in policy["Queues"]} == set(
+        package.of_type("AWS::SQS::Queue")
+    )
     for policy in policies:
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        statement, *_ = policy["PolicyDocument"]["Statement"]
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_sqs_fills_the_dead_letters_and_only_the_rule_those_of_events(package: Package) -> None:
+    template = Template(package.template, {})
+    allowed = template.resolve(package.properties("OrderDeadLetters")["RedriveAllowPolicy"])
+    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [template.resolve(ARN_OF_ORDERS)]}
+    (target,) = package.properties("OrderEventsRule")["Targets"]
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}}
+    policy = package.properties("OrderEventsDeadLettersPolicy")["PolicyDocument"]["Statement"]
+    (events,) = (statement for statement in policy if statement["Effect"] == "Allow")
+    rule = template.resolve(package.properties("OrderEventsRule")["Name"])
+    source = template.resolve(events["Condition"]["ArnEquals"]["aws:SourceArn"])
+    assert source.endswith(f":rule/{template.resolve(package.properties('EventBus')['Name'])}/{rule}")
 
 
 def test_every_log_group_is_kept_for_a_time(package: Package) -> None:

@@ -1,6 +1,7 @@
 """Stacks are created, updated and deleted by the operator's commands, on moto."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 from click.testing import CliRunner, Result
 from moto import mock_aws
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
+from deploy import packaging
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
+from deploy.template import resources_template
 from tests.deploy.packages import Package
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
@@ -23,14 +28,22 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run() -> Any:
-    with mock_aws(config={"core": {"mock_credentials": False}}):
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def done(_: CloudFormationResponse) -> EmptyResult:
+        return EmptyResult()
+
+    monkeypatch.setattr(CloudFormationResponse, "update_termination_protection", done, raising=False)  # moto has none
+    with mock_aws(config={"core": {"mock_credentials": False}, "lambda": {"use_docker": False}}):
         runner = CliRunner()
-        yield lambda *arguments: runner.invoke(command.main, arguments)
+        yield lambda *arguments, typed="": runner.invoke(command.main, arguments, input=typed)
 
 
 def table_names() -> list[str]:
     return sorted(boto3.client("dynamodb").list_tables()["TableNames"])
+
+
+def stacks() -> list[str]:
+    return [stack["StackName"] for stack in boto3.client("cloudformation").describe_stacks()["Stacks"]]
 
 
 def test_make_resources_creates_all_that_the_stage_needs(run: Run) -> None:
@@ -47,33 +60,162 @@ def test_make_resources_can_be_repeated(run: Run) -> None:
     assert second.output == first.output
 
 
+@pytest.fixture(params=["resources", "stack"])
+def deployed(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Each way of deploying `dev` in turn; gives who is alerted then.
+
+    CloudFormation gives a parameter that an update leaves out its default, moto the value before: what is sent counts.
+    """
+    arguments = [request.param, "--stage", "dev"]
+    if request.param == "stack":  # moto cannot transform a package: the stack of resources is deployed in its place
+        arguments += ["--bucket", "a-bucket"]
+        template = resources_template("dev")
+        template["Parameters"]["CodeBucket"] = {"Type": "String"}
+        monkeypatch.setattr(command, "_uploaded", lambda *_: {"TemplateBody": json.dumps(template)})
+    client = boto3.client("cloudformation")
+    sent: list[dict[str, str]] = []
+
+    def record(params: Any, **_: Any) -> None:
+        sent.append({each["ParameterKey"]: each["ParameterValue"] for each in params["Parameters"]})
+
+    client.meta.events.register("provide-client-params.cloudformation.CreateChangeSet", record)
+    monkeypatch.setattr(command, "_stacks", lambda: Stacks(client))
+
+    def deploy() -> str:
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        default: str = resources_template("dev")["Parameters"]["AlertsEmail"]["Default"]
+        return sent[-1].get("AlertsEmail", default)
+
+    return deploy
+
+
+def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
+    deployed: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALERTS_EMAIL", raising=False)
+    assert deployed() == ""
+    monkeypatch.setenv("ALERTS_EMAIL", "ann@example.com")
+    assert deployed() == "ann@example.com"
+    monkeypatch.delenv("ALERTS_EMAIL")
+    assert deployed() == "ann@example.com"
+    monkeypatch.setenv("ALERTS_EMAIL", "")  # as CI has a variable that nobody set
+    assert deployed() == "ann@example.com"
+    monkeypatch.setenv("ALERTS_EMAIL", "none")
+    assert deployed() == ""
+
+
+@pytest.mark.parametrize("arguments", [["package", "--out", "out"], ["stack", "--bucket", "a-bucket"]])
+def test_another_python_than_the_functions_own_is_refused_in_one_sentence(
+    arguments: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaging, "PYTHON", "3.9")
+    result = run(*arguments, "--stage", "prod")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The functions of prod run on Python 3.9, but this is Python 3.")
+    assert result.output.count("\n") == 1
+    monkeypatch.setattr(packaging, "PYTHON", f"{sys.version_info[0]}.{sys.version_info[1]}")
+    packaging.check_python("prod")
+
+
 def test_an_unknown_stage_is_refused_in_one_sentence(run: Run) -> None:
-    for name in ("resources", "destroy"):
-        result = run(name, "--stage", "local")
+    for words in (("resources",), ("destroy", "--yes", "local")):
+        result = run(*words, "--stage", "local")
         assert result.exit_code == 1
         assert result.output == "Error: 'local' is not a deployed stage; choose dev or prod\n"
 
 
 def test_make_destroy_says_what_is_kept(run: Run) -> None:
     run("resources", "--stage", "dev")
-    result = run("destroy", "--stage", "dev")
+    logs = boto3.client("logs")
+    functions = ["/aws/lambda/orderonce-dev-order_consumer", "/aws/lambda/orderonce-dev-recover"]
+    for group in (*functions, "/aws/lambda/orderonce-development"):
+        logs.create_log_group(logGroupName=group)
+    result = run("destroy", "--stage", "dev", "--yes", "dev")
     assert result.exit_code == 0, result.output
+    assert {f"deleted: {group}" for group in functions} <= set(result.output.splitlines())
+    left = [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]]
+    assert left == ["/aws/lambda/orderonce-development"]
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
     assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
-    assert sum("AWS::SQS::Queue" in line for line in kept) == 2
+    assert sum("AWS::SQS::Queue" in line for line in kept) == 3
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
 
 def test_destroying_a_stage_that_does_not_exist_succeeds(run: Run) -> None:
-    assert run("destroy", "--stage", "prod").exit_code == 0
+    assert run("destroy", "--stage", "prod", "--yes", "prod").exit_code == 0
 
 
-def test_what_aws_refuses_is_reported_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "typed", "done"),
+    [
+        ((), "dev\n", True),
+        ((), "prod\n", False),
+        ((), "\n", False),
+        ((), "", False),
+        (("--yes", "prod"), "dev\n", False),
+    ],
+)
+def test_nothing_is_destroyed_until_the_stage_is_named(
+    run: Run, words: tuple[str, ...], typed: str, done: bool
+) -> None:
+    run("resources", "--stage", "dev")
+    result = run("destroy", "--stage", "dev", *words, typed=typed)
+    assert (result.exit_code, len(stacks())) == ((0, 0) if done else (1, 1)), result.output
+    assert ("account 123456789012, region us-east-1 (dev): " in result.output) is (not words)
+    assert ("nothing was done" in result.output) is (not done)
+
+
+def test_a_stage_is_not_destroyed_under_the_functions_of_chalice(run: Run) -> None:
+    run("resources", "--stage", "dev")
+    role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    boto3.client("lambda").create_function(
+        FunctionName="orderonce-dev", Runtime="python3.11", Role=role, Handler="app.app", Code={"ZipFile": b""}
+    )
+    result = run("destroy", "--stage", "dev", "--yes", "dev")
+    assert result.exit_code == 1
+    assert "chalice delete --stage dev" in result.output
+    assert len(table_names()) == 4
+    assert len(stacks()) == 1
+
+
+def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:CreateChangeSet"}}
     monkeypatch.setattr(Stacks, "deploy", Mock(side_effect=ClientError(denied, "CreateChangeSet")))  # type: ignore[arg-type]
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 1
-    assert "Error: An error occurred (AccessDenied)" in result.output
+    assert result.output.splitlines()[-1] == (
+        "Error: AWS refused: CreateChangeSet: AccessDenied: not authorized to perform cloudformation:CreateChangeSet"
+        " (account 123456789012, region us-east-1)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bucket", "sentence"),
+    [
+        (
+            "nobody-has-made-it",
+            "The bucket nobody-has-made-it does not exist in account 123456789012, region us-east-1:",
+        ),
+        (
+            "not a bucket",
+            'AWS cannot be used: Parameter validation failed: Invalid bucket name "not a bucket"',
+        ),
+    ],
+)
+def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
+    def package(_: str, out: Path) -> None:
+        (out / "deployment.zip").write_bytes(b"zip")
+        (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
+
+    monkeypatch.setattr(command, "package", package)
+    monkeypatch.setattr(command, "check_python", lambda _: None)
+    result = run("stack", "--stage", "dev", "--bucket", bucket)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {sentence}"), result.output
+    assert result.output.count("\n") == 1
+    assert "region us-east-1" in result.output
+    assert f"bucket {bucket}" in result.output
 
 
 class _FailedChangeSet:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from deploy.stages import DEPLOYED, ROOT
+from deploy.stages import DEPLOYED, PYTHON, ROOT
 from tests.support.skipping import skip
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -55,6 +55,16 @@ def test_prod_comes_after_dev_and_dev_after_the_tests() -> None:
     # The environment requires the approval.
     assert {name: jobs[name]["environment"] for name in DEPLOYED} == {stage: stage for stage in DEPLOYED}
     assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
+
+
+def test_what_is_deployed_is_packaged_by_the_python_of_the_functions() -> None:
+    for stage in DEPLOYED:
+        versions = [
+            step["with"]["python-version"]
+            for step in workflow("deploy")["jobs"][stage]["steps"]
+            if "with" in step and "python-version" in step["with"]
+        ]
+        assert versions == [PYTHON]
 
 
 def test_changes_are_tested_on_push_and_pull_request() -> None:

@@ -23,11 +23,12 @@ from tests.support.snippets import Snippet, commands, snippet
 README = snippet("README.md", "make resources STAGE=dev")
 CHALICE = snippet("docs/deploying.md", "make resources STAGE=dev")
 ONE_STACK = snippet("docs/deploying.md", "make package STAGE=prod")
+ROLL_BACK = snippet("docs/runbook.md", "git switch --detach HEAD~1")
 TRUST = snippet("docs/deploying.md", '"Version": "2012-10-17"')
 CALLERS = snippet("docs/api.md", '"Version": "2012-10-17"')
 
 WITHOUT_FUNCTIONS = ".venv/bin/python -m ops stage check dev"
-"""It must find that the functions are missing: the embedded AWS has none."""
+"""It must find that all which runs is missing: the embedded AWS has neither functions nor alarms."""
 RUN = ("make resources ", ".venv/bin/python -m ops ")
 PROGRAMS: dict[str, click.Group] = {" -m deploy ": deploy, ".venv/bin/chalice ": chalice}
 REHEARSED = ("make vendor", "make package ", "make deploy ", ".venv/bin/chalice deploy ")
@@ -49,7 +50,7 @@ def test_each_command_is_run_or_understood(operator: Reader, laptop: Laptop, blo
             printed = operator.runs("sh", "-c", command, also=aws, status=status)
             if status:
                 differences = [line.split()[1:3] for line in printed.splitlines() if line.startswith("differs")]
-                assert {kind for kind, _ in differences} == {"function"}
+                assert {kind for kind, _ in differences} == {"function", "mapping", "schedule", "API", "alarm"}
         else:
             assert command.startswith(REHEARSED), f"nothing shows {command!r}"
             rehearse(operator, command)
@@ -64,6 +65,24 @@ def rehearse(operator: Reader, command: str) -> None:
     assert understood, f"{command!r} runs nothing that is known"
     for group, (name, *options) in understood:
         group.commands[name].make_context(name, options)
+
+
+def test_rolling_back_deploys_the_commit_before(operator: Reader) -> None:
+    def git(*words: str) -> str:
+        return operator.runs("git", "-c", "user.name=ann", "-c", "user.email=ann@example.com", *words).strip()
+
+    git("init", "-q", "-b", "main")
+    for release in ("before", "now"):
+        (operator.folder / "release").write_text(release, "utf-8")
+        git("add", "release", "Makefile", "deploy")
+        git("commit", "-q", "-m", release)
+    before, deploy_it, back = commands(ROLL_BACK)
+    operator.runs("sh", "-c", before)
+    assert (operator.folder / "release").read_text("utf-8") == "before"
+    rehearse(operator, deploy_it)
+    operator.runs("sh", "-c", back)
+    assert (operator.folder / "release").read_text("utf-8") == "now"
+    assert git("branch", "--show-current") == "main"
 
 
 @pytest.mark.parametrize(

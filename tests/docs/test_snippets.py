@@ -58,9 +58,18 @@ SHOWN_BY = {
         "tests/ops/test_documented.py::test_the_catalogue_is_listed_as_the_page_shows_it"
     ),
     ("docs/operating.md", "$ ops catalogue load local/catalogue.json"): SESSIONS,
+    (
+        "docs/operating.md",
+        "$ ops intake status",
+    ): "tests/ops/test_intake.py::test_the_page_shows_what_the_commands_print",
     ("docs/operating.md", "$ ops stage check local"): (
         "tests/ops/test_laptop.py::test_the_stage_is_as_it_should_be_and_as_the_page_shows_it"
     ),
+    (
+        "docs/runbook.md",
+        ".venv/bin/python -m ops --stage prod intake status",
+    ): "tests/ops/test_intake.py::test_the_runbooks_commands_work_as_they_are",
+    ("docs/runbook.md", "git switch --detach HEAD~1"): f"{DEPLOYING}::test_rolling_back_deploys_the_commit_before",
     ("docs/state_diagram.md", "stateDiagram-v2"): "tests/domain/test_state_diagram.py::test_the_page_is_not_stale",
     ("tests/README.md", "make test ARGS="): f"{FIRST_STEPS}::test_each_way_to_run_tests_finds_some",
 }

@@ -1,16 +1,11 @@
-"""`stage check`: what is deployed against what should be."""
+"""`stage check` of what the template describes; `test_live_stage.py` has a whole stage."""
 
 import json
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
-from ops.findings import Aws
-from ops.functions import functions
 from ops.template import UNRESOLVED, Template
 from tests.ops.conftest import Operator
 from tests.support.shop import Shop
@@ -58,7 +53,7 @@ def test_a_table_queues_a_topic_and_a_bus_that_do_not_exist(operator: Operator, 
     shop.stage.events.delete_event_bus(Name=bus)
     gone = ("PAYMENTS_TABLE", "ORDER_QUEUE", "ORDER_DEAD_LETTERS", "ALERTS_TOPIC", "EVENT_BUS")
     assert differences(operator) == {shop.stage[setting]: ["does not exist"] for setting in gone}
-    assert operator.refused("stage", "check", "test") == "Differences in 5 of 8 resources."
+    assert operator.refused("stage", "check", "test") == "5 of 8 differ."
 
 
 def test_a_queue_whose_times_were_changed(operator: Operator, shop: Shop) -> None:
@@ -107,70 +102,22 @@ def test_an_emulator_is_not_blamed_for_what_it_cannot_do(
     assert "time to live: off" in operator.does("stage", "check", "test")
 
 
-def test_what_may_not_be_seen_is_a_remark_and_not_a_difference(operator: Operator) -> None:
+def test_what_may_not_be_seen_is_neither_right_nor_wrong(operator: Operator) -> None:
     operator.calls.refuse("AccessDeniedException", "DescribeTable", times=None)
-    answer = operator.does("stage", "check", "test")
-    assert answer.count("cannot be seen (DescribeTable: AccessDeniedException)") == 4
+    result = operator("stage", "check", "test")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Looking at account 123456789012, region us-east-1.\n4 of 8 could not be seen.\n",
+    )
+    assert result.stdout.count("cannot be seen (DescribeTable: AccessDeniedException)") == 4
 
 
-# --- functions ---
-
-CONFIG = {
-    "lambda_timeout": 10,
-    "lambda_memory_size": 512,
-    "stages": {
-        "dev": {
-            "environment_variables": {"STAGE": "dev", "CURRENCY": "USD"},
-            "lambda_functions": {"api_handler": {}, "recover": {"lambda_timeout": 50}},
-        }
-    },
-}
-
-
-class Deployed:
-    """Lambda, as far as it is asked."""
-
-    def __init__(self, *functions: dict[str, Any], error: Exception | None = None) -> None:
-        self.functions, self.error = functions, error
-
-    def get_paginator(self, _: str) -> Any:
-        return SimpleNamespace(paginate=self._pages)
-
-    def _pages(self) -> Iterator[Any]:
-        if self.error:
-            raise self.error
-        yield {"Functions": []}
-        yield {"Functions": self.functions}
-
-
-def a_function(handler: str, timeout: int = 10, **settings: str) -> dict[str, Any]:
-    variables = {"STAGE": "dev", "CURRENCY": "USD"} | settings
-    named = {"FunctionName": "any-name", "Handler": handler, "Timeout": timeout, "MemorySize": 512}
-    return named | {"Environment": {"Variables": variables}}
-
-
-def by_function(lambda_: Deployed) -> dict[str, tuple[str, ...]]:
-    aws = Aws(None, None, None, None, lambda_, emulated=False)
-    return {found.name: found.differences for found in functions(aws, "dev", CONFIG)}
-
-
-def test_functions_are_recognized_by_handler_and_stage_whatever_their_names() -> None:
-    there = Deployed(a_function("app.app"), a_function("app.recover", 50), a_function("app.recover", 3, STAGE="prod"))
-    assert by_function(there) == {"api_handler": (), "recover": ()}
-
-
-def test_a_function_that_differs_or_does_not_exist() -> None:
-    there = Deployed(a_function("app.app", 30, CURRENCY="EUR"), {"FunctionName": "x", "Handler": "app.recover"})
-    assert by_function(there) == {
-        "api_handler": ("Timeout: 30, should be 10", "CURRENCY: 'EUR', should be 'USD'"),
-        "recover": ("does not exist",),
-    }
-
-
-def test_functions_that_cannot_be_seen_are_not_a_difference() -> None:
-    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "ListFunctions")
-    (found,) = functions(Aws(None, None, None, None, Deployed(error=denied), emulated=False), "dev", CONFIG)
-    assert (found.differences, "AccessDenied" in found.remarks[0]) == ((), True)
+def test_a_stage_that_cannot_be_reached_is_not_one_that_differs(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ORDERS_TABLE")
+    said = operator.refused("stage", "check", "test", status=2)
+    assert said == "This stage cannot be reached: the setting ORDERS_TABLE is missing."
 
 
 # --- the template ---
@@ -187,6 +134,8 @@ def test_what_depends_on_other_parameters_is_not_compared() -> None:
                     "KmsMasterKeyId": {"Fn::If": ["HasKey", {"Ref": "Key"}, {"Ref": "AWS::NoValue"}]},
                     "RedrivePolicy": {"deadLetterTargetArn": {"Fn::GetAtt": ["Q", "Arn"]}, "maxReceiveCount": 6},
                     "MessageRetentionPeriod": {"Ref": "Days"},
+                    "FifoQueue": {"Ref": "Q"},
+                    "DelaySeconds": {"Ref": "Key"},
                     "Tags": [{"Fn::Sub": "${AWS::Region}"}],
                 },
             }
@@ -198,6 +147,8 @@ def test_what_depends_on_other_parameters_is_not_compared() -> None:
             "KmsMasterKeyId": UNRESOLVED,
             "RedrivePolicy": {"deadLetterTargetArn": "q-dev", "maxReceiveCount": 6},
             "MessageRetentionPeriod": 3,
+            "FifoQueue": "q-dev",
+            "DelaySeconds": UNRESOLVED,
             "Tags": UNRESOLVED,
         }
     ]

@@ -91,14 +91,101 @@ def test_a_missing_setting_is_one_sentence(operator: Operator, monkeypatch: pyte
     assert operator.refused("orders", "stuck") == "This stage cannot be reached: the setting ORDERS_TABLE is missing."
 
 
-def test_an_aws_that_is_down_is_one_sentence(operator: Operator) -> None:
+def test_an_aws_that_is_down_is_one_sentence_with_region_and_table(operator: Operator, shop: Shop) -> None:
     operator.calls.drop_request(times=None, attempts=None)
-    assert operator.refused("orders", "stuck").startswith("AWS did not answer: Could not connect")
+    sentence = operator.refused("orders", "stuck")
+    assert sentence.startswith("AWS did not answer: Could not connect")
+    assert sentence.endswith(f" (account unknown, region us-east-1, table {shop.stage['ORDERS_TABLE']}).")
 
 
-def test_what_may_not_be_done_is_one_sentence(operator: Operator) -> None:
+def test_what_may_not_be_done_is_one_sentence_with_account_region_and_table(operator: Operator, shop: Shop) -> None:
     operator.calls.refuse("AccessDeniedException", "Query")
-    assert operator.refused("orders", "list", "CUST-1") == "AWS refused: Query: AccessDeniedException."
+    assert operator.refused("orders", "list", "CUST-1") == (
+        "AWS refused: Query: AccessDeniedException: AccessDeniedException, as the test wants it "
+        f"(account 123456789012, region us-east-1, table {shop.stage['ORDERS_TABLE']})."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["orders", "stuck"], "table orderonce-test-orders"),
+        (["catalogue", "list"], "table orderonce-test-inventory"),
+        (["dead-letters", "list"], "queue orderonce-test-orders-dead-letters"),
+    ],
+)
+def test_a_wrong_region_or_account_is_one_sentence(
+    operator: Operator, words: list[str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert operator.refused(*words) == (
+        f"The {missing} does not exist in account 123456789012, region eu-west-1: is that the right account and region?"
+    )
+
+
+EVERY_CALL = [
+    ["orders", "list", "CUST-1"],
+    ["orders", "show", "X"],
+    ["orders", "cancel", "X"],
+    ["orders", "stuck"],
+    ["keys", "explain", "CUST-1", "key"],
+    ["catalogue", "list"],
+    ["catalogue", "load", "local/catalogue.json"],
+    ["catalogue", "restock", "PROD-001", "+1"],
+    ["dead-letters", "list"],
+    ["dead-letters", "show", "X"],
+    ["dead-letters", "replay"],
+    ["dead-letters", "export", "never-written.jsonl"],
+    ["dead-letters", "purge"],
+    ["stage", "check", "test"],
+]
+
+
+def test_every_command_is_tried_without_credentials() -> None:
+    """Those of `intake` need functions: `test_intake.py`."""
+    assert sorted(words[:2] for words in EVERY_CALL) == sorted(each for each in commands() if each[0] != "intake")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("ExpiredTokenException", "Your AWS credentials have expired: renew them (account unknown, region us-east-1"),
+        ("UnrecognizedClientException", "AWS does not know your access key (account unknown, region us-east-1"),
+    ],
+)
+@pytest.mark.parametrize("words", EVERY_CALL, ids=" ".join)
+def test_credentials_that_have_expired_are_one_sentence(
+    operator: Operator, words: list[str], code: str, sentence: str
+) -> None:
+    operator.calls.refuse(code, times=None)
+    assert operator.refused(*words, status=2 if words[0] == "stage" else 1).startswith(sentence)
+
+
+def test_no_credentials_and_no_region_are_one_sentence(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    sentence = operator.refused("orders", "stuck")
+    assert sentence.startswith("You have no AWS credentials: set AWS_PROFILE (account unknown, region us-east-1")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    assert operator.refused("orders", "stuck") == (
+        "AWS cannot be used: You must specify a region (account unknown, region none)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["orders", "stuck", "--stage", "dev"], "It comes before the command: python -m ops --stage NAME COMMAND."),
+        (["--yes", "dead-letters", "replay"], "It comes after the command that has it: dead-letters replay"),
+        (["--older-than", "2h", "orders", "stuck"], "orders stuck"),
+    ],
+)
+def test_an_option_in_the_wrong_place_gets_a_hint(operator: Operator, words: list[str], hint: str) -> None:
+    sentence = operator.refused(*words, status=2)
+    assert hint in sentence
+    assert "--help.)" in sentence
 
 
 @pytest.mark.parametrize(

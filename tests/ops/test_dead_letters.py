@@ -177,6 +177,7 @@ def test_what_is_replayed_is_fulfilled(operator: Operator, shop: Shop) -> None:
     assert set(line["ids"]) == message_ids
     assert (line["audit"], line["stage"], line["count"]) == ("dead-letters replay", "test", 2)
     assert line["who"]
+    assert line["identity"] == "arn:aws:sts::123456789012:user/moto"
     shop.run_queue()
     assert (shop.statuses(), seen(shop)) == ({"CONFIRMED": 2}, {})
 

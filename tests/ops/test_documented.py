@@ -34,7 +34,7 @@ VARIABLE = {
     r"v1:[0-9a-f]{64}": "<fingerprint>",
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?": "<time>",
     r"(\d+ \w+ ago|just now|in the future)": "<ago>",
-    r'"who": "[^"]*", "stage": "\w+"': "<who>",
+    r'"who": "[^"]*", "identity": "[^"]*", "stage": "\w+"': "<who>",
     r"orderonce-(dev|test)-": "orderonce-<stage>-",
     r'"ids": \[[^]]*\]': '"ids": [...]',
     r" {2,}": "  ",

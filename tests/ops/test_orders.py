@@ -87,6 +87,34 @@ def test_a_cancelled_order_gives_back_its_stock_and_then_its_money(operator: Ope
     assert shop.stored(order_id)["history"][-1]["reason"] == "the customer called"
 
 
+@pytest.mark.parametrize(
+    ("words", "typed", "status"),
+    [
+        ((), "prod\n", "CANCELLED"),
+        ((), "y\n", "CONFIRMED"),
+        ((), "", "CONFIRMED"),
+        (("--yes", "prod"), None, "CANCELLED"),
+        (("--yes", "dev"), "prod\n", "CONFIRMED"),
+    ],
+)
+def test_in_prod_nothing_is_cancelled_until_the_stage_is_named(
+    operator: Operator,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    typed: str | None,
+    status: str,
+) -> None:
+    order_id = placed(shop)
+    monkeypatch.setenv("STAGE", "prod")
+    result = operator("--stage", "prod", "orders", "cancel", order_id, *words, typed=typed)
+    assert shop.stored(order_id)["status"] == status
+    assert len(audit_of(result)) == (status == "CANCELLED")
+    assert (result.exit_code, "nothing was done" in result.stderr) == (
+        (0, False) if status == "CANCELLED" else (1, True)
+    )
+
+
 def test_a_second_cancel_changes_nothing(operator: Operator, shop: Shop) -> None:
     order_id = placed(shop)
     operator.does("orders", "cancel", order_id)

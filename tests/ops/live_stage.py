@@ -1,0 +1,278 @@
+"""A deployed stage on moto, in one of the two ways, as far as `stage check` looks at it.
+
+What moto lacks is put into AWS's answers (`Answers`); what a test wants to be wrong is put there too.
+"""
+
+import copy
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import pytest
+from botocore.session import Session
+from click.testing import CliRunner, Result
+from moto import mock_aws
+
+from app import app
+from chalicelib.adapters import clients
+from deploy.gateway import OPEN_ROUTES
+from deploy.policies import static_policy
+from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from deploy.template import merge_template, resources_template
+from ops.cli import ops
+from ops.template import Template
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+LOGS = "arn:aws:logs:*:*:log-group:"
+
+WAYS: dict[str, Any] = {
+    "chalice deploy": {"stage": "dev", "packaged": False},
+    "make deploy": {"stage": "prod", "packaged": True},
+    "make deploy, by alias": {"stage": "prod", "packaged": True, "alias": "live"},
+}
+"""Stages of both ways of deployment."""
+
+Change = Callable[[dict[str, Any]], object]
+
+
+class Answers:
+    """Sees each call of AWS, and changes its answer: `change("GetStages", lambda answer: answer["item"].clear())`."""
+
+    def __init__(self) -> None:
+        self.operations: set[str] = set()
+        self._always: dict[str, list[Change]] = {}
+        self._now: dict[str, list[Change]] = {}
+        self._refused: dict[str, str] = {}
+
+    def always(self, operation: str, change: Change) -> None:
+        """For as long as the stage lives."""
+        self._always.setdefault(operation, []).append(change)
+
+    def change(self, operation: str, change: Change) -> None:
+        """Until `restore`."""
+        self._now.setdefault(operation, []).append(change)
+
+    def refuse(self, operation: str, code: str) -> None:
+        """AWS answers with this error until `restore`."""
+        self._refused[operation] = code
+
+    def restore(self) -> None:
+        """The stage is as it should be again."""
+        self._now.clear()
+        self._refused.clear()
+        self.operations.clear()
+
+    def watch(self, client: Any) -> None:
+        """The calls of this client."""
+        client.meta.events.register("after-call", self._answered)
+
+    def _answered(self, http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        self.operations.add(model.name)
+        if code := self._refused.get(model.name):
+            http_response.status_code = 403
+            parsed["Error"] = {"Code": code, "Message": "as the test wants it"}
+        elif "Error" not in parsed:
+            for change in (*self._always.get(model.name, ()), *self._now.get(model.name, ())):
+                change(parsed)
+
+
+def operate(*words: str, typed: str | None = None) -> Result:
+    """The result of a command of the operator's."""
+    clients.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AUTH", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
+            patch.delenv(name, raising=False)
+        return CliRunner().invoke(ops, words, input=typed, catch_exceptions=False)
+
+
+@contextmanager
+def live_stage(stage: str, *, packaged: bool, alias: str = "") -> Iterator[Answers]:
+    """The stage, deployed by `make deploy` (packaged) or by `chalice deploy`; what is invoked is perhaps an alias."""
+    answers = Answers()
+    make = Session.create_client
+
+    def watched(session: Session, *args: Any, **options: Any) -> Any:
+        client = make(session, *args, **options)
+        answers.watch(client)
+        return client
+
+    with mock_aws(config={"lambda": {"use_docker": False}}):
+        _Deployment(stage, packaged, alias).deploy(answers)
+        with patch.object(Session, "create_client", watched):
+            yield answers
+
+
+class _Deployment:
+    def __init__(self, stage: str, packaged: bool, alias: str) -> None:
+        self.stage, self.packaged, self.alias = stage, packaged, alias
+        self.config = stage_config(stage)
+
+    def deploy(self, answers: Answers) -> None:
+        """All that runs, beside what it runs on."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # moto does not know all resources
+            document = json.dumps(resources_template(self.stage, watched=False))
+            boto3.client("cloudformation").create_stack(StackName="resources", TemplateBody=document)
+        for name in FUNCTIONS:
+            self._function(name)
+        self._mapping()
+        self._schedules()
+        self._api()
+        self._watching()
+        self._protect_tables()
+        tls = {"Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+        policy = json.dumps({"Statement": [tls]})
+        answers.always("GetQueueAttributes", lambda answer: answer["Attributes"].update(Policy=policy))
+        if self.alias:  # moto puts the alias' version in its place
+            answers.always("ListEventSourceMappings", self._by_alias)
+        xray = {"TracingConfig": {"Mode": "Active"}}
+        answers.always("GetFunctionConfiguration", lambda answer: answer.update(xray))
+
+    def name(self, function: str) -> str:
+        """As Chalice names a function, or CloudFormation."""
+        if self.packaged:
+            return f"orderonce-{self.stage}-{FUNCTIONS[function]}-AbC123"
+        return function_name(function).replace("${Stage}", self.stage)
+
+    def arn(self, function: str) -> str:
+        """What is invoked."""
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name(function)}" + (self.alias and f":{self.alias}")
+
+    def _settings(self) -> dict[str, str]:
+        settings = dict(self.config["environment_variables"])
+        if self.packaged:  # a queue's Ref is its URL, a topic's its ARN
+            for queue in ("ORDER_QUEUE", "ORDER_DEAD_LETTERS"):
+                settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
+            settings["ALERTS_TOPIC"] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{settings['ALERTS_TOPIC']}"
+        return settings
+
+    def _function(self, name: str) -> None:
+        own = self.config["lambda_functions"][name]
+        lambdas: Any = boto3.client("lambda")
+        made = lambdas.create_function(
+            FunctionName=self.name(name),
+            Runtime="python3.11",
+            Role=self._role(name),
+            Handler="app.app" if name == "api_handler" else f"app.{name}",
+            Code={"ZipFile": b"code"},
+            Timeout=own.get("lambda_timeout", config()["lambda_timeout"]),
+            MemorySize=own.get("lambda_memory_size", config()["lambda_memory_size"]),
+            Architectures=["arm64"],
+            Environment={"Variables": self._settings()},
+        )
+        if self.alias:
+            version = lambdas.publish_version(FunctionName=self.name(name))["Version"]
+            lambdas.create_alias(FunctionName=self.name(name), Name=self.alias, FunctionVersion=version)
+        assert made["FunctionArn"] in self.arn(name)
+        if "reserved_concurrency" in own:
+            lambdas.put_function_concurrency(
+                FunctionName=self.name(name), ReservedConcurrentExecutions=own["reserved_concurrency"]
+            )
+        group = f"/aws/lambda/{self.name(name)}"
+        logs = boto3.client("logs")
+        existing = {g["logGroupName"] for g in logs.describe_log_groups()["logGroups"]}
+        if group not in existing:
+            logs.create_log_group(logGroupName=group)
+        logs.put_retention_policy(logGroupName=group, retentionInDays=self.config["log_retention_in_days"])
+
+    def _role(self, name: str) -> str:
+        """With the resources of its account; a packaged one with a pattern for its log group, and no GetQueueUrl."""
+        policy = static_policy(name, self.stage)
+        for statement in policy["Statement"]:
+            statement["Resource"] = statement["Resource"].replace(":*:*:", f":{REGION}:{ACCOUNT}:", 1)
+            if self.packaged:
+                statement["Action"] = [action for action in statement["Action"] if action != "sqs:GetQueueUrl"]
+                if ":logs:" in statement["Resource"]:
+                    pattern = f"/aws/lambda/orderonce-{self.stage}-{FUNCTIONS[name]}-*:*"
+                    statement["Resource"] = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{pattern}"
+        iam = boto3.client("iam")
+        role = iam.create_role(RoleName=self.name(name), AssumeRolePolicyDocument="{}")["Role"]
+        iam.put_role_policy(RoleName=self.name(name), PolicyName=name, PolicyDocument=json.dumps(policy))
+        return str(role["Arn"])
+
+    def _mapping(self) -> None:
+        settings = self.config["environment_variables"]
+        boto3.client("lambda").create_event_source_mapping(
+            FunctionName=self.arn("order_consumer"),
+            EventSourceArn=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{settings['ORDER_QUEUE']}",
+            BatchSize=int(settings["CONSUMER_BATCH_SIZE"]),
+            MaximumBatchingWindowInSeconds=int(settings["CONSUMER_BATCHING_WINDOW_SECONDS"]),
+            ScalingConfig={"MaximumConcurrency": int(settings["CONSUMER_MAX_CONCURRENCY"])},
+        )
+
+    def _by_alias(self, answer: dict[str, Any]) -> None:
+        for mapping in answer["EventSourceMappings"]:
+            mapping["FunctionArn"] = self.arn("order_consumer")
+
+    def _schedules(self) -> None:
+        events = boto3.client("events")
+        for name in ("recover", "dead_letter_monitor"):
+            rule = f"{self.name(name)}-event"
+            arn = events.put_rule(Name=rule, ScheduleExpression="rate(1 minute)")["RuleArn"]
+            events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": self.arn(name)}])
+            self._permit(name, "events.amazonaws.com", arn)
+
+    def _permit(self, function: str, principal: str, source: str) -> None:
+        boto3.client("lambda").add_permission(
+            **({"Qualifier": self.alias} if self.alias else {}),
+            FunctionName=self.name(function),
+            StatementId="one",
+            Action="lambda:InvokeFunction",
+            Principal=principal,
+            SourceArn=source,
+        )
+
+    def _api(self) -> None:
+        gateway: Any = boto3.client("apigateway")
+        api = gateway.create_rest_api(name="orderonce")["id"]
+        (root,) = gateway.get_resources(restApiId=api)["items"]
+        resources = {"": root["id"]}
+        uri = f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{self.arn('api_handler')}/invocations"
+        for path, verbs in app.routes.items():
+            above = ""
+            for part in path.split("/")[1:]:
+                here = f"{above}/{part}"
+                if here not in resources:
+                    made = gateway.create_resource(restApiId=api, parentId=resources[above], pathPart=part)
+                    resources[here] = made["id"]
+                above = here
+            at = {"restApiId": api, "resourceId": resources[path]}
+            for verb in verbs:
+                kind = "NONE" if path in OPEN_ROUTES else "AWS_IAM"
+                gateway.put_method(**at, httpMethod=verb, authorizationType=kind)
+                gateway.put_integration(**at, httpMethod=verb, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
+            gateway.put_method(**at, httpMethod="OPTIONS", authorizationType="NONE")
+            gateway.put_integration(**at, httpMethod="OPTIONS", type="MOCK")
+        gateway.create_deployment(restApiId=api, stageName=self.config["api_gateway_stage"])
+        source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/*"
+        self._permit("api_handler", "apigateway.amazonaws.com", source)
+
+    def _watching(self) -> None:
+        topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{self.config['environment_variables']['ALERTS_TOPIC']}"
+        boto3.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="ann@example.com")
+        document = merge_template(self.stage) if self.packaged else resources_template(self.stage)
+        names = {FUNCTIONS[name]: self.name(name) for name in FUNCTIONS}
+        cloudwatch: Any = boto3.client("cloudwatch")
+        for alarm in Template(document, {"Stage": self.stage, **names}).of_type("AWS::CloudWatch::Alarm"):
+            notified = {"AlarmActions": [topic], "OKActions": [topic]}
+            cloudwatch.put_metric_alarm(**copy.deepcopy(alarm) | notified)
+        if self.packaged:
+            group = f"/aws/apigateway/orderonce-{self.stage}"
+            boto3.client("logs").create_log_group(logGroupName=group)
+            days = self.config["log_retention_in_days"]
+            boto3.client("logs").put_retention_policy(logGroupName=group, retentionInDays=days)
+
+    def _protect_tables(self) -> None:
+        dynamodb = boto3.client("dynamodb")
+        for name in dynamodb.list_tables()["TableNames"]:
+            dynamodb.update_table(TableName=name, DeletionProtectionEnabled=True)
+            dynamodb.update_continuous_backups(
+                TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+            )
+            if name.endswith(("-orders", "-idempotency")):
+                expiry: Any = {"Enabled": True, "AttributeName": "expiresAt"}
+                dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
