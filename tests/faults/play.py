@@ -159,13 +159,17 @@ class Play:
         getattr(self, step.name)(**step.arguments)
 
     def end(self) -> None:
-        """Clients repeat what had no answer; then nobody does anything more, and every promise is asked."""
+        """All that was asked for is answered and done, and every promise is asked."""
+        self.tally.ends.update(self.conclude())
+        self.tally.examples += 1
+
+    def conclude(self) -> Counter[str]:
+        """Clients repeat what had no answer; then nobody does anything more. How many orders came to which end."""
         for key, content in list(self.clients.unanswered):
             self.understood()
             self._place(self.healthy, key, content, certain=False)
         self.come_to_rest()
-        self.tally.ends.update(self.check())
-        self.tally.examples += 1
+        return self.check()
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -390,9 +394,8 @@ class Play:
                     self._delete(table, item[TABLE_KEYS[table]])
 
     def months_pass(self) -> None:
-        """All comes to rest and is asked for; goods arrive; then three months pass, and what has ended is deleted."""
-        self.come_to_rest()
-        self.check()
+        """All is answered, done and asked for; goods arrive; three months pass, and what has ended is deleted."""
+        self.conclude()
         operations = self.healthy.service.operations
         for order_id in self._orders():
             operations.ship(order_id, None, None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _WRITTEN = ("Item", "TransactItems")
-"""Parameters that are mostly typed values; no endpoint depends on them."""
+"""Parameters that are mostly typed values. No endpoint depends on them: tables are named without an ARN."""
 
 _CONTEXT = "orderonce_written"
 
