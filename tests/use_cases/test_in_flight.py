@@ -94,7 +94,11 @@ def test_each_search_has_a_name_of_its_own() -> None:
     assert len({InFlight(queue, 1).run for _ in range(100)}) == 100
 
 
-@given(st.lists(st.lists(st.sampled_from("abc"), max_size=10), max_size=5), st.booleans())
+@given(
+    # Three empty answers in a row end the search: here there are never so many before the last letter.
+    st.lists(st.lists(st.sampled_from("abc"), max_size=10), max_size=5).filter(lambda batches: batches.count([]) < 3),
+    st.booleans(),
+)
 def test_a_letter_is_found_once_and_can_be_removed_however_often_it_comes(batches: list[list[str]], now: bool) -> None:
     # SQS gives a message at least once, and may give two copies of one in one answer.
     queue, in_flight = search(*batches)
