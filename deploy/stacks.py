@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, WaiterError
 
 from deploy.leftovers import Identifiers, import_template
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, digest
+from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
 
 if TYPE_CHECKING:
@@ -203,13 +203,15 @@ class Stacks:
 
 
 def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
-    """Upload the zip by `put`, under its digest, and the template with that key; the template's key and file.
+    """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    So an unchanged zip does not change any function, and every stage that runs it names the same object.
+    The key of the zip is its digest: unchanged, it changes no function, and each stage that runs it names the same.
     """
     zipped = folder / ZIP_NAME
     code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
+    if (bill := folder / SBOM_NAME).exists():
+        put(f"orderonce/{digest(zipped)}.cdx.json", bill)
     template = read(folder / TEMPLATE_NAME)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":

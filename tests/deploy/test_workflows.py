@@ -67,6 +67,20 @@ def test_what_is_deployed_is_packaged_by_the_python_of_the_functions() -> None:
         assert versions == [PYTHON]
 
 
+def test_every_package_and_action_is_kept_up_to_date() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
+    looked_at = {each["package-ecosystem"]: each.get("directories", [each.get("directory")]) for each in updates}
+    own = [path for pattern in ("*", "tests/**/*") for path in ROOT.glob(f"{pattern}requirements*.txt")]
+    folders = {"/" + str(path.parent.relative_to(ROOT)).removeprefix(".") for path in own}
+    assert looked_at == {"pip": sorted(folders), "github-actions": ["/"]}
+
+
+def test_an_advisory_stops_no_release() -> None:
+    assert "make audit" in [step.get("run") for step in workflow("audit")["jobs"]["advisories"]["steps"]]
+    assert "workflow_call" not in workflow("audit")[True]
+    assert "audit" not in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_changes_are_tested_on_push_and_pull_request() -> None:
     triggers = workflow("test")[True]  # `on` is a truth value in YAML 1.1
     assert {"push", "pull_request", "workflow_call"} <= triggers.keys()
