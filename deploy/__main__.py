@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import click
 
+from chalicelib.settings import BadSetting
 from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.confirming import confirm
@@ -21,7 +22,7 @@ from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import VENDOR, vendor
 
-_FAULTS = (NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):

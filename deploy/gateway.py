@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+from deploy import unrouted
+from deploy.merging import merged
 from deploy.model import order_model
 
 OPEN_ROUTES = ("/health", "/products")
@@ -96,21 +98,18 @@ def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
 
 def _definition() -> dict[str, Any]:
     body = {"in": "body", "name": "OrderRequest", "required": True, "schema": {"$ref": "#/definitions/OrderRequest"}}
+    post = {
+        # The content type that the model is for; others pass, and the function refuses them (415).
+        "consumes": ["application/json"],
+        "parameters": [body],
+        "x-amazon-apigateway-request-validator": "body",
+    }
     return {
         "definitions": {"OrderRequest": order_model()},
         "x-amazon-apigateway-request-validators": {
             "body": {"validateRequestBody": True, "validateRequestParameters": False}
         },
-        "paths": {
-            "/orders": {
-                "post": {
-                    # The content type that the model is for; others pass, and the function refuses them (415).
-                    "consumes": ["application/json"],
-                    "parameters": [body],
-                    "x-amazon-apigateway-request-validator": "body",
-                }
-            }
-        },
+        "paths": merged(unrouted.paths(unrouted.application_routes()), {"/orders": {"post": post}}),
         "x-amazon-apigateway-gateway-responses": gateway_responses(),
     }
 
