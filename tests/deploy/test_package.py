@@ -75,6 +75,11 @@ def test_a_package_is_for_one_stage(package: Package) -> None:
     assert parameter["AllowedValues"] == [parameter["Default"]]
 
 
+def test_a_stage_has_values_of_parameters_that_exist(package: Package) -> None:
+    """CloudFormation refuses a request with any other."""
+    assert stages.stage_parameters(stage_name(package)).keys() <= package.template["Parameters"].keys()
+
+
 # --- functions and roles ---
 
 
