@@ -6,7 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import dead_letters, encryption, gateway
+from deploy import capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
@@ -36,7 +36,7 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection(), capacity.overlay(TABLES))
     parts = (read(RESOURCES), *own, monitoring)
     return _with_defaults(merged(*parts), stage)
 
@@ -49,11 +49,14 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
+        domain.overlay(),
+        firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
+        capacity.overlay(TABLES),
         _monitoring(names, stage),
     )
     return _with_defaults(merged(*parts), stage)
@@ -97,7 +100,14 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
                 "Type": "String",
                 "Default": "",
                 "Description": "Who is notified of alarms and dead letters; empty: nobody, until somebody subscribes.",
-            }
+            },
+            "Alarm4xxPercent": {
+                "Type": "Number",
+                "Default": 50,
+                "MinValue": 0,
+                "MaxValue": 100,
+                "Description": "Of the API's answers, 429 included, beyond which 4xx are an alarm; 100: never.",
+            },
         },
         "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
         "Resources": {
