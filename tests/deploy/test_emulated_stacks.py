@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
 STAGE = "prod"
 NAME = f"orderonce-{STAGE}-resources"
-TABLES = [f"orderonce-{STAGE}-{table}" for table in ("idempotency", "inventory", "orders", "payments")]
+TABLES = [f"orderonce-{STAGE}-{table}" for table in ("idempotency", "inventory", "operations", "orders", "payments")]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_deploying_can_be_repeated_after_a_failure_and_after_a_deletion(
 
     again = run("resources")
     assert again.exit_code == 0, again.output
-    assert again.output.count("importing what exists: ") == 9
+    assert again.output.count("importing what exists: ") == 10
     assert (tables(), stage_key(NAME), stack(NAME)) == (TABLES, made, (True, "UPDATE_COMPLETE"))
     assert boto3.client("dynamodb").scan(TableName=TABLES[1])["Items"] == [{"productId": {"S": "P-1"}}]
 
