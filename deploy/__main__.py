@@ -16,13 +16,13 @@ from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, digest, package, package_with
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
-from deploy.vendoring import VENDOR, vendor
+from deploy.vendoring import InstallationFailed, install, vendor, write_lock
 
-_FAULTS = (BadSetting, NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
@@ -67,20 +67,17 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
-    check_python(stage)
-    package(stage, out)
-    if not VENDOR.exists():
-        click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
+    _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
-    click.echo(f"{out / ZIP_NAME}: {(out / ZIP_NAME).stat().st_size:,} bytes")
 
 
 @main.command()
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
-def stack(stage: str, bucket: str) -> None:
+@click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
+def stack(stage: str, bucket: str, artifact: Path | None) -> None:
     """Package a stage and deploy all of it as one stack."""
-    _deploy(_stack(stage), _uploaded(stage, bucket), {**stage_parameters(stage), "CodeBucket": bucket})
+    _deploy(_stack(stage), _uploaded(stage, bucket, artifact), {**stage_parameters(stage), "CodeBucket": bucket})
 
 
 @main.command()
@@ -116,16 +113,34 @@ def write_cost() -> None:
 
 @main.command("vendor")
 def make_vendor() -> None:
-    """Put the X-Ray SDK into vendor/."""
+    """Put the X-Ray SDK into vendor/, for `chalice deploy`."""
     vendor()
 
 
-def _uploaded(stage: str, bucket: str) -> dict[str, str]:
-    """Package a stage and upload it; where its template is."""
+@main.command("lock")
+def make_lock() -> None:
+    """Write the lock file of what runs in Lambda again, from the versions in the requirements files."""
+    write_lock()
+
+
+def _package(stage: str, out: Path, artifact: Path | None) -> None:
+    """Package a stage with what is locked, or with a zip that exists, and print the zip's digest."""
     check_python(stage)
+    if artifact:
+        package_with(artifact, stage, out)
+    else:
+        with tempfile.TemporaryDirectory() as vendored:
+            install(Path(vendored))
+            package(stage, out, vendored=Path(vendored))
+    zipped = out / ZIP_NAME
+    click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
+
+
+def _uploaded(stage: str, bucket: str, artifact: Path | None) -> dict[str, str]:
+    """Package a stage and upload it; where its template is."""
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
+        _package(stage, Path(folder), artifact)
         try:
             key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
         except AWS_FAULTS as fault:

@@ -205,12 +205,11 @@ def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monk
     ],
 )
 def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
-    def package(_: str, out: Path) -> None:
+    def package(_: str, out: Path, __: None) -> None:
         (out / "deployment.zip").write_bytes(b"zip")
         (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
 
-    monkeypatch.setattr(command, "package", package)
-    monkeypatch.setattr(command, "check_python", lambda _: None)
+    monkeypatch.setattr(command, "_package", package)
     result = run("stack", "--stage", "dev", "--bucket", bucket)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {sentence}"), result.output
