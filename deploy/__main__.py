@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import click
 
+from chalicelib.settings import BadSetting
 from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.confirming import confirm
@@ -31,7 +32,7 @@ from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
-_FAULTS = (InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
@@ -66,8 +67,9 @@ def print_template(stage: str, unwatched: bool) -> None:
 @stage_option
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
-    body = json.dumps(resources_template(stage), separators=(",", ":"))
-    _deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage))
+    template = resources_template(stage)
+    body = json.dumps(template, separators=(",", ":"))
+    _deploy(_resources_stack(stage), {"TemplateBody": body}, _declared(template, stage_parameters(stage)))
 
 
 @main.command("package")
@@ -186,8 +188,12 @@ def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) 
     if found := leftovers.of(template, parameters):
         for identifier in found.values():
             click.echo(f"importing what exists: {', '.join(identifier.values())}")
-        declared = {key: value for key, value in parameters.items() if key in template["Parameters"]}
-        stacks.import_resources(name, template, found, declared)
+        stacks.import_resources(name, template, found, _declared(template, parameters))
+
+
+def _declared(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those that a template declares. CloudFormation refuses a request with any other."""
+    return {name: value for name, value in parameters.items() if name in template["Parameters"]}
 
 
 def _stack(stage: str) -> str:

@@ -101,7 +101,7 @@ def idle_month_bill() -> Iterator[Item]:
     # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time. Every 15 minutes
     # three empty receives say that there are no dead letters to replay.
     yield Item("SQS: requests", runs * (2 + 5 * 6 + Decimal(3) / 15), "sqs-request")
-    yield Item("CloudWatch: metrics that alarms look at", Decimal(33), "alarm-month")
+    yield Item("CloudWatch: metrics that alarms look at", Decimal(35), "alarm-month")
     yield Item("CloudWatch: a dashboard", Decimal(1), "dashboard-month")
     yield Item("KMS: the stage's key", Decimal(1), "kms-key-month")
 

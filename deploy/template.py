@@ -6,11 +6,11 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import dead_letters, encryption, gateway
+from deploy import capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
-from deploy.names import Names, log_group_id, role_id
+from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
@@ -36,8 +36,8 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
-    parts = (read(RESOURCES), *own, monitoring)
+    own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
     return _with_defaults(merged(*parts), stage)
 
 
@@ -49,11 +49,15 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
+        domain.overlay(),
+        firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
+        _operations(),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
+        capacity.overlay(TABLES),
         _monitoring(names, stage),
     )
     return _with_defaults(merged(*parts), stage)
@@ -80,6 +84,24 @@ def _function_names() -> dict[str, Any]:
     }
 
 
+def _operations() -> dict[str, Any]:
+    """The table of `python -m ops`: what was there before a pause. A restore swaps other tables, never this one."""
+    key = "id"
+    table = {
+        "Type": "AWS::DynamoDB::Table",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "TableName": {"Fn::Sub": OPERATIONS_TABLE},
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
+    }
+    return {"Resources": {"OperationsTable": table}}
+
+
 def _api_log_group(names: Names, stage: str) -> dict[str, Any]:
     """The log group of the API's function, which may not create one itself.
 
@@ -97,7 +119,14 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
                 "Type": "String",
                 "Default": "",
                 "Description": "Who is notified of alarms and dead letters; empty: nobody, until somebody subscribes.",
-            }
+            },
+            "Alarm4xxPercent": {
+                "Type": "Number",
+                "Default": 50,
+                "MinValue": 0,
+                "MaxValue": 100,
+                "Description": "Of the API's answers, 429 included, beyond which 4xx are an alarm; 100: never.",
+            },
         },
         "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
         "Resources": {
@@ -130,7 +159,7 @@ def _protection() -> dict[str, Any]:
             }
         },
         "Conditions": {"IsProtected": {"Fn::Equals": [{"Ref": "Protected"}, "true"]}},
-        "Resources": {table: {"Properties": protected} for table in TABLES},
+        "Resources": {table: {"Properties": protected} for table in (*TABLES, "OperationsTable")},
     }
 
 

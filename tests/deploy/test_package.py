@@ -1,6 +1,7 @@
 """What `make package` writes for each stage: the template for CloudFormation."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,11 @@ def test_no_arn_names_a_partition(package: Package) -> None:
 def test_a_package_is_for_one_stage(package: Package) -> None:
     parameter = package.template["Parameters"]["Stage"]
     assert parameter["AllowedValues"] == [parameter["Default"]]
+
+
+def test_a_stage_has_values_of_parameters_that_exist(package: Package) -> None:
+    """CloudFormation refuses a request with any other."""
+    assert stages.stage_parameters(stage_name(package)).keys() <= package.template["Parameters"].keys()
 
 
 # --- functions and roles ---
@@ -218,6 +224,35 @@ def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
     assert package.properties("ApiAccessLog")["RetentionInDays"] == retention
 
 
+BODILESS = {
+    "error.message",
+    "httpMethod",
+    "identity.sourceIp",
+    "identity.userArn",
+    "integrationLatency",
+    "path",
+    "requestId",
+    "requestTime",
+    "resourcePath",
+    "responseLatency",
+    "responseLength",
+    "status",
+    "xrayTraceId",
+}
+"""Variables that never quote the body of a request (Amazon API Gateway Developer Guide, "Variables for data models,
+authorizers, mapping templates, and CloudWatch access logging"), as `error.validationErrorString` may."""
+
+
+def test_no_variable_that_is_logged_or_answered_can_quote_the_body(package: Package) -> None:
+    """It may have anything in it, a card number too."""
+    texts = [package.properties("RestAPI")["AccessLogSetting"]["Format"]]
+    for answer in package.definition["x-amazon-apigateway-gateway-responses"].values():
+        texts += [*answer["responseTemplates"].values(), *answer["responseParameters"].values()]
+    used = {name for text in texts for name in re.findall(r"context\.([A-Za-z.]+)", text)}
+    assert used <= BODILESS | {"error.messageString"}
+    assert not re.search(r"\$input|\$util|method\.request", "".join(texts))
+
+
 def test_the_gateway_checks_the_body_of_a_new_order(package: Package) -> None:
     post = package.definition["paths"]["/orders"]["post"]
     validator = package.definition["x-amazon-apigateway-request-validators"][
@@ -240,9 +275,19 @@ def test_the_gateways_own_answers_are_problems(prod: Package) -> None:
         assert answer["responseParameters"]["gatewayresponse.header.X-Correlation-Id"] == "context.requestId"
         text = answer["responseTemplates"]["application/json"]
         document = json.loads(text.replace("$context.error.messageString", '"Forbidden"'))
+        assert document["detail"] == "Forbidden" or kind == "BAD_REQUEST_BODY"
         known = set() if kind.startswith("DEFAULT") else {"status"}
         assert set(document) == {"type", "title", "detail"} | known
         assert str(document.get("status")) == answer.get("statusCode", "None")
+
+
+def test_the_gateways_refusal_of_a_body_promises_no_list_of_errors(prod: Package) -> None:
+    """It does not know them, nor whether the body is JSON at all."""
+    answer = prod.definition["x-amazon-apigateway-gateway-responses"]["BAD_REQUEST_BODY"]
+    document = json.loads(answer["responseTemplates"]["application/json"])
+    assert (document["type"].rpartition("/")[2], document["status"]) == ("not-an-order", 400)
+    assert "customerId, items and totalAmount" in document["detail"]
+    assert "errors" not in document
 
 
 # --- what is kept, and how ---
@@ -257,7 +302,7 @@ def test_tables_queues_and_the_key_are_retained(package: Package) -> None:
 
 def test_every_table_can_be_restored_to_a_point_in_time(package: Package) -> None:
     tables = package.of_type("AWS::DynamoDB::Table")
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables.values():
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 

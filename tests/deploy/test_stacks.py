@@ -25,6 +25,7 @@ from tests.deploy.packages import Package
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
 
 Run = Callable[..., Result]
+TABLES = ("idempotency", "inventory", "operations", "orders", "payments")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def stacks() -> list[str]:
 def test_make_resources_creates_all_that_the_stage_needs(run: Run) -> None:
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 0, result.output
-    assert table_names() == [f"orderonce-dev-{name}" for name in ("idempotency", "inventory", "orders", "payments")]
+    assert table_names() == [f"orderonce-dev-{name}" for name in TABLES]
     (board,) = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
     assert board["DashboardName"] == "orderonce-dev"
 
@@ -137,7 +138,7 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
     left = [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]]
     assert left == ["/aws/lambda/orderonce-development"]
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
-    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
+    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == len(TABLES)
     assert sum("AWS::SQS::Queue" in line for line in kept) == 3
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
@@ -175,7 +176,7 @@ def test_a_stage_is_not_destroyed_under_the_functions_of_chalice(run: Run) -> No
     result = run("destroy", "--stage", "dev", "--yes", "dev")
     assert result.exit_code == 1
     assert "chalice delete --stage dev" in result.output
-    assert len(table_names()) == 4
+    assert len(table_names()) == len(TABLES)
     assert len(stacks()) == 1
 
 

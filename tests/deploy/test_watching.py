@@ -23,6 +23,7 @@ ALARMS = {
     "unexpected-faults",
     "failed-orders-rate",
     "api-5xx-rate",
+    "api-4xx-rate",
     "failed-batches",
     "lambda-throttles",
     "dynamodb-throttles",
