@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
+from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
@@ -202,15 +203,17 @@ class Stacks:
         )
 
 
-def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
+def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None]) -> tuple[str, Path]:
     """Upload the zip by `put`, under its digest, and the template with that key; the template's key and file.
 
-    So an unchanged zip does not change any function, and every stage that runs it names the same object.
+    So every stage that runs it names the same object, and an unchanged zip does not change any function, unless the
+    parameters change its settings.
     """
+    stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
     code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
-    template = read(folder / TEMPLATE_NAME)
+    template = stamped(read(folder / TEMPLATE_NAME), parameters)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}
