@@ -68,8 +68,9 @@ def print_template(stage: str, unwatched: bool) -> None:
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     template = resources_template(stage)
+    name = _resources_stack(stage)
     body = json.dumps(template, separators=(",", ":"))
-    _deploy(_resources_stack(stage), {"TemplateBody": body}, _declared(template, stage_parameters(stage)))
+    _deploy(name, {"TemplateBody": body}, _declared(template, _parameters(name, stage_parameters(stage))))
 
 
 @main.command("package")
@@ -87,7 +88,9 @@ def make_package(stage: str, out: Path) -> None:
 @click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
 def stack(stage: str, bucket: str, artifact: Path | None) -> None:
     """Package a stage and deploy all of it as one stack."""
-    _deploy(_stack(stage), _uploaded(stage, bucket, artifact), {**stage_parameters(stage), "CodeBucket": bucket})
+    name = _stack(stage)
+    parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
+    _deploy(name, _uploaded(parameters, artifact), parameters)
 
 
 @main.command()
@@ -148,27 +151,31 @@ def _package(stage: str, out: Path, artifact: Path | None) -> None:
     click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
 
 
-def _uploaded(stage: str, bucket: str, artifact: Path | None) -> dict[str, str]:
-    """Package a stage and upload it; where its template is."""
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str, str]:
+    """Package a stage and upload it, for these values of its parameters; where its template is."""
+    stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         _package(stage, Path(folder), artifact)
         try:
-            key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, _ = upload(Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key))
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
     return {"TemplateURL": url}
 
 
-def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> None:
-    """Deploy a stack from a template, and print its outputs. Without ALERTS_EMAIL who is alerted stays as it is."""
-    click.echo(f"Deploying {name} ...")
+def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
     address = os.environ.get("ALERTS_EMAIL")
-    if address:
-        parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
+    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
+    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+
+
+def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """Deploy a stack from a template, and print its outputs."""
+    click.echo(f"Deploying {name} ...")
     stacks = _stacks()
-    parameters = stacks.parameters(name, ["AlertsEmail"]) | parameters
     stacks.delete_failed(name)
     if not stacks.exists(name):
         _import_leftovers(stacks, name, parameters)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
+from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
 from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
@@ -202,17 +203,19 @@ class Stacks:
         )
 
 
-def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
+def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None]) -> tuple[str, Path]:
     """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    The key of the zip is its digest: unchanged, it changes no function, and each stage that runs it names the same.
+    The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
+    any function, unless the parameters change its settings.
     """
+    stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
     code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
     if (bill := folder / SBOM_NAME).exists():
         put(f"orderonce/{digest(zipped)}.cdx.json", bill)
-    template = read(folder / TEMPLATE_NAME)
+    template = stamped(read(folder / TEMPLATE_NAME), parameters)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}

@@ -6,7 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import capacity, dead_letters, domain, encryption, firewall, gateway
+from deploy import canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
@@ -14,6 +14,7 @@ from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
+from deploy.unrouted import application_routes
 
 _ENVIRONMENT = {
     "ORDERS_TABLE": "OrdersTable",
@@ -53,6 +54,7 @@ def merge_template(stage: str) -> dict[str, Any]:
         firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
         _operations(),
+        canary.overlay((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),

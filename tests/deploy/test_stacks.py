@@ -254,7 +254,7 @@ def test_a_change_set_that_fails_says_why() -> None:
 
 def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     put: dict[str, Path] = {}
-    key, path = upload(prod.path.parent, "prod", put.__setitem__)
+    key, path = upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)
     assert put[key] == path
     (code,) = put.keys() - {key}
     template = json.loads(path.read_text(encoding="utf-8"))
@@ -263,4 +263,4 @@ def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
         json.dumps({"Bucket": {"Ref": "CodeBucket"}, "Key": code})
     }
     assert path.stat().st_size < 1_000_000  # the maximum of CloudFormation
-    assert upload(prod.path.parent, "prod", put.__setitem__)[0] == key
+    assert upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)[0] == key
