@@ -17,13 +17,13 @@ from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.hints import place_of
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
+from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, digest, package, package_with
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.template import resources_template
-from deploy.vendoring import VENDOR, vendor
+from deploy.vendoring import InstallationFailed, install, vendor, write_lock
 
-_FAULTS = (BadSetting, NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
@@ -70,8 +70,9 @@ def print_template(stage: str, unwatched: bool) -> None:
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     template = resources_template(stage)
+    name = _resources_stack(stage)
     body = json.dumps(template, separators=(",", ":"))
-    _deploy(_resources_stack(stage), {"TemplateBody": body}, _declared(template, stage_parameters(stage)))
+    _deploy(name, {"TemplateBody": body}, _declared(template, _parameters(name, stage_parameters(stage))))
 
 
 @main.command("package")
@@ -79,20 +80,19 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
-    check_python(stage)
-    package(stage, out)
-    if not VENDOR.exists():
-        click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
+    _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
-    click.echo(f"{out / ZIP_NAME}: {(out / ZIP_NAME).stat().st_size:,} bytes")
 
 
 @main.command()
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
-def stack(stage: str, bucket: str) -> None:
+@click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
+def stack(stage: str, bucket: str, artifact: Path | None) -> None:
     """Package a stage and deploy all of it as one stack."""
-    _deploy(_stack(stage), _uploaded(stage, bucket), {**stage_parameters(stage), "CodeBucket": bucket})
+    name = _stack(stage)
+    parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
+    _deploy(name, _uploaded(parameters, artifact), parameters)
 
 
 @main.command()
@@ -128,32 +128,54 @@ def write_cost() -> None:
 
 @main.command("vendor")
 def make_vendor() -> None:
-    """Put the X-Ray SDK into vendor/."""
+    """Put the X-Ray SDK into vendor/, for `chalice deploy`."""
     vendor()
 
 
-def _uploaded(stage: str, bucket: str) -> dict[str, str]:
-    """Package a stage and upload it; where its template is."""
+@main.command("lock")
+def make_lock() -> None:
+    """Write the lock file of what runs in Lambda again, from the versions in the requirements files."""
+    write_lock()
+
+
+def _package(stage: str, out: Path, artifact: Path | None) -> None:
+    """Package a stage with what is locked, or with a zip that exists, and print the zip's digest."""
     check_python(stage)
+    if artifact:
+        package_with(artifact, stage, out)
+    else:
+        with tempfile.TemporaryDirectory() as vendored:
+            install(Path(vendored))
+            package(stage, out, vendored=Path(vendored))
+    zipped = out / ZIP_NAME
+    click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
+
+
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str, str]:
+    """Package a stage and upload it, for these values of its parameters; where its template is."""
+    stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
+        _package(stage, Path(folder), artifact)
         try:
-            key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, _ = upload(Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key))
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
     return {"TemplateURL": url}
 
 
-def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> None:
-    """Deploy a stack from a template, and print its outputs. Without ALERTS_EMAIL who is alerted stays as it is."""
-    click.echo(f"Deploying {name} ...")
+def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
     address = os.environ.get("ALERTS_EMAIL")
-    if address:
-        parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
+    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
+    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+
+
+def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """Deploy a stack from a template, and print its outputs."""
+    click.echo(f"Deploying {name} ...")
     stacks = _stacks()
-    parameters = stacks.parameters(name, ["AlertsEmail"]) | parameters
     stacks.delete_failed(name)
     if not stacks.exists(name):
         _import_leftovers(stacks, name, parameters)

@@ -6,14 +6,15 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import capacity, dead_letters, domain, encryption, firewall, gateway
+from deploy import canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
-from deploy.names import Names, log_group_id, role_id
+from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
+from deploy.unrouted import application_routes
 
 _ENVIRONMENT = {
     "ORDERS_TABLE": "OrdersTable",
@@ -38,8 +39,8 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection(), capacity.overlay(TABLES))
-    parts = (read(RESOURCES), *own, monitoring)
+    own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
     return _with_defaults(merged(*parts), stage)
 
 
@@ -54,6 +55,8 @@ def merge_template(stage: str) -> dict[str, Any]:
         domain.overlay(),
         firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
+        _operations(),
+        canary.overlay((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
@@ -83,6 +86,24 @@ def _function_names() -> dict[str, Any]:
         for function, logical_id in FUNCTIONS.items()
         if function != "api_handler"
     }
+
+
+def _operations() -> dict[str, Any]:
+    """The table of `python -m ops`: what was there before a pause. A restore swaps other tables, never this one."""
+    key = "id"
+    table = {
+        "Type": "AWS::DynamoDB::Table",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "TableName": {"Fn::Sub": OPERATIONS_TABLE},
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
+    }
+    return {"Resources": {"OperationsTable": table}}
 
 
 def _api_log_group(names: Names, stage: str) -> dict[str, Any]:
@@ -142,7 +163,7 @@ def _protection() -> dict[str, Any]:
             }
         },
         "Conditions": {"IsProtected": {"Fn::Equals": [{"Ref": "Protected"}, "true"]}},
-        "Resources": {table: {"Properties": protected} for table in TABLES},
+        "Resources": {table: {"Properties": protected} for table in (*TABLES, "OperationsTable")},
     }
 
 

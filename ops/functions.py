@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.digests import SETTINGS_DIGEST
 from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
 from ops.roles import role
@@ -119,7 +120,7 @@ def _configuration(stage: str, name: str, function: Function, actual: Mapping[st
     wanted: dict[str, str] = {}
     for scope in reversed(scopes):
         wanted |= scope.get("environment_variables", {})
-    for variable in sorted(wanted.keys() | given.keys()):
+    for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):
             has = _name_in(has, account=function.arn.split(":")[4])

@@ -308,7 +308,7 @@ def test_tables_queues_and_the_key_are_retained(package: Package) -> None:
 
 def test_every_table_can_be_restored_to_a_point_in_time(package: Package) -> None:
     tables = package.of_type("AWS::DynamoDB::Table")
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables.values():
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 

@@ -25,6 +25,7 @@ from tests.deploy.packages import Package
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
 
 Run = Callable[..., Result]
+TABLES = ("idempotency", "inventory", "operations", "orders", "payments")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def stacks() -> list[str]:
 def test_make_resources_creates_all_that_the_stage_needs(run: Run) -> None:
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 0, result.output
-    assert table_names() == [f"orderonce-dev-{name}" for name in ("idempotency", "inventory", "orders", "payments")]
+    assert table_names() == [f"orderonce-dev-{name}" for name in TABLES]
     (board,) = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
     assert board["DashboardName"] == "orderonce-dev"
 
@@ -151,7 +152,7 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
     left = [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]]
     assert left == ["/aws/lambda/orderonce-development"]
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
-    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
+    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == len(TABLES)
     assert sum("AWS::SQS::Queue" in line for line in kept) == 3
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
@@ -189,7 +190,7 @@ def test_a_stage_is_not_destroyed_under_the_functions_of_chalice(run: Run) -> No
     result = run("destroy", "--stage", "dev", "--yes", "dev")
     assert result.exit_code == 1
     assert "chalice delete --stage dev" in result.output
-    assert len(table_names()) == 4
+    assert len(table_names()) == len(TABLES)
     assert len(stacks()) == 1
 
 
@@ -218,12 +219,11 @@ def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monk
     ],
 )
 def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
-    def package(_: str, out: Path) -> None:
+    def package(_: str, out: Path, __: None) -> None:
         (out / "deployment.zip").write_bytes(b"zip")
         (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
 
-    monkeypatch.setattr(command, "package", package)
-    monkeypatch.setattr(command, "check_python", lambda _: None)
+    monkeypatch.setattr(command, "_package", package)
     result = run("stack", "--stage", "dev", "--bucket", bucket)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {sentence}"), result.output
@@ -268,7 +268,7 @@ def test_a_change_set_that_fails_says_why() -> None:
 
 def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     put: dict[str, Path] = {}
-    key, path = upload(prod.path.parent, "prod", put.__setitem__)
+    key, path = upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)
     assert put[key] == path
     (code,) = put.keys() - {key}
     template = json.loads(path.read_text(encoding="utf-8"))
@@ -277,4 +277,4 @@ def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
         json.dumps({"Bucket": {"Ref": "CodeBucket"}, "Key": code})
     }
     assert path.stat().st_size < 1_000_000  # the maximum of CloudFormation
-    assert upload(prod.path.parent, "prod", put.__setitem__)[0] == key
+    assert upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)[0] == key

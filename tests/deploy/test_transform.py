@@ -1,13 +1,18 @@
 """What CloudFormation makes of a package: the SAM transform adds resources that the package does not name."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from deploy.stages import FUNCTIONS
+from deploy.canary import ALIAS, RELEASED
+from deploy.digests import stamped
+from deploy.merging import merged
+from deploy.stages import FUNCTIONS, stage_parameters
 from tests.deploy.packages import Package
 from tests.deploy.support.sam import transformed
+from tests.deploy.test_digests import RENAMED
 from tests.support.environments import NotInstalled
 from tests.support.skipping import skip
 
@@ -17,8 +22,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def resources(package: Package) -> dict[str, Any]:
     """The package of each deployed stage in turn, transformed."""
+    return run_transform(package.template)
+
+
+def run_transform(template: Mapping[str, Any], **parameters: str) -> dict[str, Any]:
+    """The resources after the transform."""
     try:
-        return transformed(package.path)
+        return transformed(template, **parameters)
     except NotInstalled as missing:
         if os.environ.get("REQUIRE_PACKAGE_INDEX") == "1":
             pytest.fail(str(missing))
@@ -46,3 +56,55 @@ def test_the_transform_makes_every_function_and_no_role_of_its_own(resources: di
     for kind in ("AWS::Lambda::Function", "AWS::IAM::Role"):
         assert len(of_type(resources, kind)) == len(FUNCTIONS)
     assert not [kind for kind in {r["Type"] for r in resources.values()} if kind.startswith("AWS::Serverless::")]
+
+
+# --- versions and aliases ---
+
+
+def versions(resources: Mapping[str, Any]) -> dict[str, str]:
+    """The logical id of each function's version, by that of its function: another id is another version."""
+    return {
+        resource["Properties"]["FunctionName"]["Ref"]: name
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::Lambda::Version"
+    }
+
+
+def test_everything_that_invokes_a_function_invokes_its_alias(resources: dict[str, Any]) -> None:
+    aliases = {function: f"{FUNCTIONS[function]}Alias{ALIAS}" for function in RELEASED}
+    assert {resources[alias]["Properties"]["FunctionName"]["Ref"] for alias in aliases.values()} == set(
+        versions(resources)
+    )
+    (mapping,) = of_type(resources, "AWS::Lambda::EventSourceMapping")
+    assert mapping["FunctionName"] == {"Ref": aliases["order_consumer"]}
+    schedules = [rule for rule in of_type(resources, "AWS::Events::Rule") if "ScheduleExpression" in rule]
+    targets = [target["Arn"]["Ref"] for rule in schedules for target in rule["Targets"]]
+    assert set(targets) == {aliases["recover"], aliases["dead_letter_monitor"]}
+    allowed = {permission["FunctionName"]["Ref"] for permission in of_type(resources, "AWS::Lambda::Permission")}
+    assert allowed == set(aliases.values()) - {aliases["order_consumer"]}
+    (api,) = of_type(resources, "AWS::ApiGateway::RestApi")
+    integrations = [
+        method["x-amazon-apigateway-integration"]
+        for methods in api["Body"]["paths"].values()
+        for method in methods.values()
+    ]
+    called = [integration["uri"] for integration in integrations if integration["type"] == "aws_proxy"]
+    assert len(called) == 8
+    for uri in called:
+        text, names = uri["Fn::Sub"]
+        assert text.endswith(":lambda:path/2015-03-31/functions/${Alias}/invocations")
+        assert names == {"Alias": {"Ref": aliases["api_handler"]}}
+
+
+def test_a_changed_parameter_publishes_a_version(prod: Package) -> None:
+    template = merged(prod.template, RENAMED)
+
+    def published(*, digest: bool, **parameters: str) -> dict[str, str]:
+        values = stage_parameters("prod") | parameters
+        return versions(run_transform(stamped(template, values) if digest else template, **values))
+
+    assert published(digest=False) == published(digest=False, OrdersTableName="restored"), "the digest has no use"
+    before, after = published(digest=True), published(digest=True, OrdersTableName="restored")
+    assert before.keys() == after.keys() == {FUNCTIONS[function] for function in RELEASED}
+    assert not set(before.values()) & set(after.values())
+    assert published(digest=True) == before
