@@ -15,6 +15,7 @@ from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.hints import place_of
 from deploy.leftovers import Leftovers
 from deploy.packaging import (
     SBOM_NAME,
@@ -36,15 +37,26 @@ _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFa
 
 
 class _WithoutTracebacks(click.Group):
-    """Expected faults are one message and an exit status, not a traceback."""
+    """Expected faults are one message and an exit status, not a traceback. A misplaced option gets a hint."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
         except _FAULTS as fault:
             raise click.ClickException(str(fault)) from fault
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault)) from fault
+
+    def _with_hint(self, fault: click.NoSuchOption) -> click.UsageError:
+        return click.UsageError(f"{fault.format_message()} {place_of(self, 'python -m deploy', fault)}")
 
 
 @click.group(cls=_WithoutTracebacks)

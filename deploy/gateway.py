@@ -96,7 +96,6 @@ def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
         "ResourcePath": path,
         "ThrottlingBurstLimit": {"Ref": f"{parameters}Burst"},
         "ThrottlingRateLimit": {"Ref": f"{parameters}Rate"},
-        "MetricsEnabled": True,
     }
 
 

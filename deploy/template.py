@@ -25,8 +25,10 @@ _ENVIRONMENT = {
     "ORDER_DEAD_LETTERS": "OrderDeadLetters",
     "EVENT_BUS": "EventBus",
     "ALERTS_TOPIC": "AlertsTopic",
+    "MAX_RECEIVES": "MaxReceives",
 }
-"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN."""
+"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN, and
+the parameter that the queue counts by."""
 
 
 def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def merge_template(stage: str) -> dict[str, Any]:
 
 def _functions() -> dict[str, Any]:
     """References in place of names, so that nothing in the stack is created before what it needs."""
-    environment = {"Environment": {"Variables": {name: {"Ref": resource} for name, resource in _ENVIRONMENT.items()}}}
+    environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
     for function, logical_id in FUNCTIONS.items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}

@@ -106,6 +106,20 @@ def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
     assert deployed() == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--stage", "dev", "resources"], "It comes after the command that has it: template, resources,"),
+        (["resources", "--stage", "dev", "--bucket", "b"], "It comes after the command that has it: stack. "),
+        (["resources", "--stage", "dev", "--nonsense"], "(See python -m deploy resources --help.)"),
+    ],
+)
+def test_an_option_in_the_wrong_place_gets_a_hint(arguments: list[str], hint: str, run: Run) -> None:
+    result = CliRunner().invoke(command.main, arguments, prog_name="python -m deploy")
+    assert (result.exit_code, stacks()) == (2, [])
+    assert hint in result.output
+
+
 @pytest.mark.parametrize("arguments", [["package", "--out", "out"], ["stack", "--bucket", "a-bucket"]])
 def test_another_python_than_the_functions_own_is_refused_in_one_sentence(
     arguments: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
