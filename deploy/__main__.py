@@ -11,7 +11,7 @@ import boto3
 import click
 
 from chalicelib.settings import BadSetting
-from deploy import cost, policies
+from deploy import boundary, cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
@@ -34,6 +34,10 @@ from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
 _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
+
+
+_FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
+"""Parameters that are not the stage's own, but of the account that it is in."""
 
 
 class _WithoutTracebacks(click.Group):
@@ -178,10 +182,10 @@ def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str,
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
-    address = os.environ.get("ALERTS_EMAIL")
-    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
-    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+    """The values of a stack's parameters. What the environment does not say stays as it is; `none` takes it away."""
+    said = {parameter: os.environ[name] for parameter, name in _FROM_ENVIRONMENT.items() if os.environ.get(name)}
+    chosen = {parameter: "" if value == "none" else value for parameter, value in said.items()}
+    return {**_stacks().parameters(name, _FROM_ENVIRONMENT), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
