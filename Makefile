@@ -39,6 +39,7 @@ help:
 	@echo 'make vendor                                 the X-Ray SDK for the package, in vendor/'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack'
+	@echo '                                            (RESTORED=... with restored tables: docs/deploying.md)'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
 	@echo
