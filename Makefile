@@ -40,7 +40,8 @@ help:
 	@echo 'make lock                                   write requirements-lambda.txt again: versions and hashes of the zip'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, with its digest'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
-	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip'
+	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
+	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md)'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
 	@echo

@@ -20,6 +20,7 @@ from deploy.leftovers import Leftovers
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, digest, package, package_with
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
+from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, vendor, write_lock
 
@@ -104,11 +105,15 @@ def destroy(stage: str, yes: str | None) -> None:
     who = caller() if yes is None else None
     confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
     refuse_if_chalice_deployed(stage)
+    restored = ""
     for name in (_stack(stage), _resources_stack(stage)):
+        restored = restored or _stacks().parameters(name, [PARAMETER]).get(PARAMETER, "")
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
     for name in delete_logs(stage):
         click.echo(f"deleted: {name}")
+    if restored:
+        click.echo(f"Restored tables were in use: deploy again with RESTORED={restored[1:]}.")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )
@@ -166,10 +171,16 @@ def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str,
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
-    address = os.environ.get("ALERTS_EMAIL")
-    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
-    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+    """The values of a stack's parameters.
+
+    Without ALERTS_EMAIL who is alerted stays as it is; without RESTORED, which tables are in use.
+    """
+    chosen = {}
+    if address := os.environ.get("ALERTS_EMAIL"):
+        chosen["AlertsEmail"] = "" if address == "none" else address
+    if restored := os.environ.get("RESTORED"):
+        chosen[PARAMETER] = _ending(given["Stage"], restored)
+    return {**_stacks().parameters(name, ["AlertsEmail", PARAMETER]), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
@@ -186,6 +197,20 @@ def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) 
         click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
     for output, value in sorted(outputs.items()):
         click.echo(f"{output}: {value}")
+
+
+def _ending(stage: str, restored: str) -> str:
+    """What the names of the tables in use end in. Raises ClickException if one of them does not exist."""
+    ending = "" if restored == "none" else f"-{restored}"
+    dynamodb = boto3.client("dynamodb")
+    for table in table_names(stage, ending).values():
+        try:
+            status = dynamodb.describe_table(TableName=table)["Table"].get("TableStatus")
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"table {table}")) from fault
+        if status != "ACTIVE":
+            raise click.ClickException(f"The table {table} cannot be used yet: it is {status}.")
+    return ending
 
 
 def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:
