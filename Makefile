@@ -38,7 +38,8 @@ help:
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
 	@echo 'make vendor                                 the X-Ray SDK for `chalice deploy`, in vendor/'
 	@echo 'make lock                                   write requirements-lambda.txt again: versions and hashes of the zip'
-	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, with its digest'
+	@echo 'make audit                                  advisories of today for all packages; the schema of the bill of materials'
+	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
 	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
 	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md)'
@@ -96,6 +97,10 @@ resources: $(STAMP)
 .PHONY: lock
 lock: $(STAMP)
 	@exec $(VENV)/bin/python -m deploy lock
+
+.PHONY: audit
+audit: $(STAMP)
+	@REQUIRE_ADVISORIES=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_audit.py $(ARGS)
 
 .PHONY: package
 package: $(STAMP)

@@ -17,12 +17,22 @@ from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.hints import place_of
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, digest, package, package_with
+from deploy.packaging import (
+    SBOM_NAME,
+    TEMPLATE_NAME,
+    ZIP_NAME,
+    PackagingFailed,
+    check_python,
+    digest,
+    package,
+    package_with,
+)
+from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
 from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
-from deploy.vendoring import InstallationFailed, install, vendor, write_lock
+from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
 _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
@@ -152,6 +162,8 @@ def _package(stage: str, out: Path, artifact: Path | None) -> None:
         with tempfile.TemporaryDirectory() as vendored:
             install(Path(vendored))
             package(stage, out, vendored=Path(vendored))
+            bill = bill_of_materials(locked(), Path(vendored), digest(out / ZIP_NAME))
+        (out / SBOM_NAME).write_text(json.dumps(bill, indent=2) + "\n", encoding="utf-8")
     zipped = out / ZIP_NAME
     click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, digest
+from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
 
 if TYPE_CHECKING:
@@ -204,15 +204,17 @@ class Stacks:
 
 
 def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None]) -> tuple[str, Path]:
-    """Upload the zip by `put`, under its digest, and the template with that key; the template's key and file.
+    """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    So every stage that runs it names the same object, and an unchanged zip does not change any function, unless the
-    parameters change its settings.
+    The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
+    any function, unless the parameters change its settings.
     """
     stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
     code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
+    if (bill := folder / SBOM_NAME).exists():
+        put(f"orderonce/{digest(zipped)}.cdx.json", bill)
     template = stamped(read(folder / TEMPLATE_NAME), parameters)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
