@@ -41,7 +41,9 @@ help:
 	@echo 'make audit                                  advisories of today for all packages; the schema of the bill of materials'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
-	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip'
+	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
+	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md)'
+	@echo 'make scan                                   what checkov says of the template of prod; ARGS as for make test'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
 	@echo
@@ -111,6 +113,10 @@ deploy: $(STAMP)
 	$(call needs,STAGE)
 	$(call needs,BUCKET)
 	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)')
+
+.PHONY: scan
+scan: $(STAMP)
+	@REQUIRE_CHECKOV=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_scan.py $(ARGS)
 
 .PHONY: destroy
 destroy: $(STAMP)

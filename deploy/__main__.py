@@ -30,14 +30,14 @@ from deploy.packaging import (
 from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, stage_parameters
+from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
 _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
-
 _FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
-"""Parameters that are not the stage's own, but of the account that it is in."""
+"""Parameters that depend on the account, and the variables that name them; `none` takes away what was there."""
 
 
 class _WithoutTracebacks(click.Group):
@@ -118,11 +118,15 @@ def destroy(stage: str, yes: str | None) -> None:
     who = caller() if yes is None else None
     confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
     refuse_if_chalice_deployed(stage)
+    restored = ""
     for name in (_stack(stage), _resources_stack(stage)):
+        restored = restored or _stacks().parameters(name, [PARAMETER]).get(PARAMETER, "")
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
     for name in delete_logs(stage):
         click.echo(f"deleted: {name}")
+    if restored:
+        click.echo(f"Restored tables were in use: deploy again with RESTORED={restored[1:]}.")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )
@@ -182,10 +186,16 @@ def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str,
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The values of a stack's parameters. What the environment does not say stays as it is; `none` takes it away."""
+    """The values of a stack's parameters.
+
+    Without ALERTS_EMAIL who is alerted stays as it is; without PERMISSIONS_BOUNDARY, what bounds the roles; without
+    RESTORED, which tables are in use.
+    """
     said = {parameter: os.environ[name] for parameter, name in _FROM_ENVIRONMENT.items() if os.environ.get(name)}
     chosen = {parameter: "" if value == "none" else value for parameter, value in said.items()}
-    return {**_stacks().parameters(name, _FROM_ENVIRONMENT), **given, **chosen}
+    if restored := os.environ.get("RESTORED"):
+        chosen[PARAMETER] = _ending(given["Stage"], restored)
+    return {**_stacks().parameters(name, [*_FROM_ENVIRONMENT, PARAMETER]), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
@@ -202,6 +212,20 @@ def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) 
         click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
     for output, value in sorted(outputs.items()):
         click.echo(f"{output}: {value}")
+
+
+def _ending(stage: str, restored: str) -> str:
+    """What the names of the tables in use end in. Raises ClickException if one of them does not exist."""
+    ending = "" if restored == "none" else f"-{restored}"
+    dynamodb = boto3.client("dynamodb")
+    for table in table_names(stage, ending).values():
+        try:
+            status = dynamodb.describe_table(TableName=table)["Table"].get("TableStatus")
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"table {table}")) from fault
+        if status != "ACTIVE":
+            raise click.ClickException(f"The table {table} cannot be used yet: it is {status}.")
+    return ending
 
 
 def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:

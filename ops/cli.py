@@ -17,6 +17,7 @@ from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
 from ops.smoke import smoke
+from ops.tables import tables
 
 INTERRUPTED = 130
 
@@ -62,5 +63,5 @@ def ops(stage: str) -> None:
 
 
 stage.add_command(smoke)
-for group in (dead_letters, orders, keys, catalogue, intake, stage):
+for group in (dead_letters, orders, keys, catalogue, intake, stage, tables):
     ops.add_command(group)
