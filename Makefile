@@ -39,6 +39,7 @@ help:
 	@echo 'make vendor                                 the X-Ray SDK for the package, in vendor/'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack'
+	@echo '                                            ALL_AT_ONCE=1: not by canary'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
 	@echo
@@ -98,7 +99,7 @@ package: vendor
 deploy: vendor
 	$(call needs,STAGE)
 	$(call needs,BUCKET)
-	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)'
+	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ALL_AT_ONCE),--all-at-once)
 
 .PHONY: destroy
 destroy: $(STAMP)

@@ -13,12 +13,14 @@ import click
 from chalicelib.settings import BadSetting
 from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.digests import SHARED_SETTINGS
 from deploy.leftovers import Leftovers
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
 from deploy.stacks import StackFailed, Stacks, upload
-from deploy.stages import NoSuchStage, stage_parameters
+from deploy.stages import NoSuchStage, read, stage_parameters
 from deploy.template import resources_template
 from deploy.vendoring import VENDOR, vendor
 
@@ -79,11 +81,17 @@ def make_package(stage: str, out: Path) -> None:
 @main.command()
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
-def stack(stage: str, bucket: str) -> None:
+@click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
+def stack(stage: str, bucket: str, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
-    _deploy(name, _uploaded(parameters), parameters)
+    where, shared_settings = _uploaded(parameters, _stacks().failure(name))
+    why = why_all_at_once(_stacks().outputs(name), shared_settings, asked=all_at_once)
+    if parameters.get("Canary") == "true" and why:
+        click.echo(f"All at once, not by canary: {why}.")
+        parameters["Canary"] = "false"
+    _deploy(name, where, parameters)
 
 
 @main.command()
@@ -123,19 +131,23 @@ def make_vendor() -> None:
     vendor()
 
 
-def _uploaded(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Package a stage and upload it, for these values of its parameters; where its template is."""
+def _uploaded(parameters: Mapping[str, str], failure: str) -> tuple[dict[str, str], str]:
+    """Package a stage and upload it, for these values of its parameters: where its template is, and the digest of what
+    all versions must agree on."""
     stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     check_python(stage)
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         package(stage, Path(folder))
         try:
-            key, _ = upload(Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, template = upload(
+                Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key), failure
+            )
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+        shared = read(template)["Outputs"][SHARED_SETTINGS]["Value"]
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    return {"TemplateURL": url}
+    return {"TemplateURL": url}, shared
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -51,12 +51,13 @@ def merge_template(stage: str) -> dict[str, Any]:
         read(RESOURCES),
         gateway.overlay(retention),
         {"Resources": _functions(), "Outputs": _function_names()},
-        canary.overlay((path, method) for path, methods in application_routes().items() for method in methods),
+        canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
         _monitoring(names, stage),
+        canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
     return _with_defaults(merged(*parts), stage)
 
