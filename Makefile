@@ -42,7 +42,8 @@ help:
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
 	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
-	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md)'
+	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md),'
+	@echo '                                            ALL_AT_ONCE=1 does not go by canary'
 	@echo 'make scan                                   what checkov says of the template of prod; ARGS as for make test'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
@@ -112,7 +113,8 @@ package: $(STAMP)
 deploy: $(STAMP)
 	$(call needs,STAGE)
 	$(call needs,BUCKET)
-	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)')
+	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)') \
+	  $(if $(ALL_AT_ONCE),--all-at-once)
 
 .PHONY: scan
 scan: $(STAMP)

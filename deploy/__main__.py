@@ -13,8 +13,10 @@ import click
 from chalicelib.settings import BadSetting
 from deploy import boundary, cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.digests import SHARED_SETTINGS
 from deploy.hints import place_of
 from deploy.leftovers import Leftovers
 from deploy.packaging import (
@@ -29,7 +31,7 @@ from deploy.packaging import (
 )
 from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
-from deploy.stages import NoSuchStage, stage_parameters
+from deploy.stages import NoSuchStage, read, stage_parameters
 from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
@@ -102,11 +104,17 @@ def make_package(stage: str, out: Path) -> None:
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
 @click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
-def stack(stage: str, bucket: str, artifact: Path | None) -> None:
+@click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
+def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
-    _deploy(name, _uploaded(parameters, artifact), parameters)
+    where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
+    why = why_all_at_once(_stacks().outputs(name), shared_settings, asked=all_at_once)
+    if parameters.get("Canary") == "true" and why:
+        click.echo(f"All at once, not by canary: {why}.")
+        parameters["Canary"] = "false"
+    _deploy(name, where, parameters)
 
 
 @main.command()
@@ -171,18 +179,22 @@ def _package(stage: str, out: Path, artifact: Path | None) -> None:
     click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
 
 
-def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str, str]:
-    """Package a stage and upload it, for these values of its parameters; where its template is."""
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str) -> tuple[dict[str, str], str]:
+    """Package a stage and upload it, for these values of its parameters: where its template is, and the digest of what
+    all versions must agree on."""
     stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         _package(stage, Path(folder), artifact)
         try:
-            key, _ = upload(Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, template = upload(
+                Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key), failure
+            )
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+        shared = read(template)["Outputs"][SHARED_SETTINGS]["Value"]
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    return {"TemplateURL": url}
+    return {"TemplateURL": url}, shared
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:

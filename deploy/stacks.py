@@ -135,9 +135,13 @@ class Stacks:
         self._wait(name, "stack_delete_complete")
 
     def outputs(self, name: str) -> dict[str, str]:
-        """The stack's outputs, by name."""
-        (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        """The stack's outputs, by name; none if it does not exist."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self._described(name).get("Outputs", [])}
+
+    def failure(self, name: str) -> str:
+        """When the last update of the stack began, if it was rolled back; else empty."""
+        rolled_back = self._status(name) == "UPDATE_ROLLBACK_COMPLETE"
+        return str(self._described(name).get("LastUpdatedTime", "")) if rolled_back else ""
 
     def _described(self, name: str) -> Mapping[str, Any]:
         """The stack as CloudFormation describes it; empty if it does not exist."""
@@ -203,11 +207,13 @@ class Stacks:
         )
 
 
-def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None]) -> tuple[str, Path]:
+def upload(
+    folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None], failure: str = ""
+) -> tuple[str, Path]:
     """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
     The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
-    any function, unless the parameters change its settings.
+    any function, unless the parameters change its settings, or the update before was rolled back (`failure`: when).
     """
     stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
@@ -215,7 +221,7 @@ def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path
     put(code, zipped)
     if (bill := folder / SBOM_NAME).exists():
         put(f"orderonce/{digest(zipped)}.cdx.json", bill)
-    template = stamped(read(folder / TEMPLATE_NAME), parameters)
+    template = stamped(read(folder / TEMPLATE_NAME), parameters, failure)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}

@@ -57,13 +57,14 @@ def merge_template(stage: str) -> dict[str, Any]:
         firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
         _operations(),
-        canary.overlay((path, method) for path, methods in application_routes().items() for method in methods),
+        canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
         capacity.overlay(TABLES),
         _monitoring(names, stage),
+        canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
     whole = with_tables_in_use(merged(*parts))
     own = {role_id(function) for function in FUNCTIONS}

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -51,6 +52,14 @@ def _stays_on_this_machine(network: Attempts) -> Iterator[None]:
     yield
     refused = network.take()
     assert not refused, f"the test tried to reach {', '.join(refused)}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaves_the_app_as_it_was() -> Iterator[None]:
+    """Or a later test would ask the service of an earlier one: patches inside one another end in the other order."""
+    yield
+    if entry := sys.modules.get("app"):
+        assert entry.service is sys.modules["chalicelib.service"].service
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,7 +72,7 @@ def deployed(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.Monke
         arguments += ["--bucket", "a-bucket"]
         template = resources_template("dev")
         template["Parameters"]["CodeBucket"] = {"Type": "String"}
-        monkeypatch.setattr(command, "_uploaded", lambda *_: {"TemplateBody": json.dumps(template)})
+        monkeypatch.setattr(command, "_uploaded", lambda *_: ({"TemplateBody": json.dumps(template)}, "shared"))
     client = boto3.client("cloudformation")
     sent: list[dict[str, str]] = []
 

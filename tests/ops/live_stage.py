@@ -25,7 +25,7 @@ from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
-from ops.template import Template
+from ops.template import UNRESOLVED, Template
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 LOGS = "arn:aws:logs:*:*:log-group:"
@@ -156,7 +156,16 @@ class _Deployment:
                 settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
             settings["SETTINGS_DIGEST"] = "0123456789abcdef"
             settings["ALERTS_TOPIC"] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{settings['ALERTS_TOPIC']}"
+            settings = self._of_the_package() | settings
         return settings
+
+    def _of_the_package(self) -> dict[str, str]:
+        """What the package sets beside the stage's configuration: values of parameters."""
+        document = merge_template(self.stage)
+        variables = document["Resources"]["OrderConsumer"]["Properties"]["Environment"]["Variables"]
+        parameters = document["Parameters"]
+        references = {name: value["Ref"] for name, value in variables.items() if value.get("Ref") in parameters}
+        return {name: str(parameters[reference]["Default"]) for name, reference in references.items()}
 
     def _function(self, name: str) -> None:
         own = self.config["lambda_functions"][name]
@@ -269,7 +278,10 @@ class _Deployment:
             "AWS::CloudWatch::Alarm"
         ):
             notified = {"AlarmActions": [topic], "OKActions": [topic]}
-            cloudwatch.put_metric_alarm(**copy.deepcopy(alarm) | notified)
+            known = {name: value for name, value in alarm.items() if value is not UNRESOLVED}
+            if "Metrics" in alarm.keys() - known.keys():  # they name the version that was published last
+                known |= {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Statistic": "Sum", "Period": 60}
+            cloudwatch.put_metric_alarm(**copy.deepcopy(known) | notified)
         if self.packaged:
             group = f"/aws/apigateway/orderonce-{self.stage}"
             boto3.client("logs").create_log_group(logGroupName=group)
