@@ -15,6 +15,8 @@ from ops.intake import intake
 from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
+from ops.payments import payments
+from ops.tables import tables
 
 INTERRUPTED = 130
 
@@ -76,5 +78,5 @@ def ops(stage: str) -> None:
     """Operate OrderOnce. A command that changes something writes an audit line to stderr and to OPS_AUDIT_LOG."""
 
 
-for group in (dead_letters, orders, keys, catalogue, intake, stage):
+for group in (dead_letters, orders, keys, catalogue, intake, tables, payments, stage):
     ops.add_command(group)

@@ -38,6 +38,10 @@ SHOWN_BY = {
     ("docs/changing.md", "import json"): f"{FIRST_STEPS}::test_the_fixture_to_copy_tests_a_change",
     ("docs/deploying.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     ("docs/deploying.md", "make package STAGE=prod"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
+    (
+        "docs/deploying.md",
+        ".venv/bin/python -m ops --stage prod intake pause",
+    ): "tests/ops/test_restore_drill.py::test_nothing_is_lost_and_nobody_is_charged_twice",
     ("docs/deploying.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policies_have_no_errors",
     (
         "docs/design.md",
