@@ -26,6 +26,7 @@ from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
 from ops.template import Template
+from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 LOGS = "arn:aws:logs:*:*:log-group:"
@@ -277,19 +278,8 @@ class _Deployment:
 
     def _restore(self) -> None:
         """Tables of the new names, as the old ones are; what they lack is protected later."""
-        dynamodb: Any = boto3.client("dynamodb")
         for setting, target in self.tables.items():
-            source = dynamodb.describe_table(TableName=table_names(self.stage)[setting])["Table"]
-            indexes = [
-                {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-                for index in source.get("GlobalSecondaryIndexes", ())
-            ]
-            dynamodb.create_table(
-                TableName=target,
-                BillingMode="PAY_PER_REQUEST",
-                **{name: source[name] for name in ("AttributeDefinitions", "KeySchema")},
-                **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
-            )
+            create_like(boto3.client("dynamodb"), table_names(self.stage)[setting], target)
 
     def _protect_tables(self) -> None:
         dynamodb = boto3.client("dynamodb")

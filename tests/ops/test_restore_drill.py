@@ -25,6 +25,7 @@ from chalicelib import service
 from chalicelib.adapters import clients
 from chalicelib.settings import Settings
 from deploy import __main__ as deploying
+from deploy.stacks import Stacks
 from deploy.tables import RESTORABLE, table_names
 from deploy.template import merge_template
 from tests.ops.live_stage import ACCOUNT, REGION, live_stage, operate
@@ -35,7 +36,7 @@ from tests.support.events import Clock
 from tests.support.shop import Shop, opened
 from tests.support.snippets import commands, snippet
 from tests.support.stage import Stage
-from tests.support.tables import Snapshot, books_in, forget_order, snapshot_of, stock_in
+from tests.support.tables import Snapshot, books_in, create_like, forget_order, snapshot_of, stock_in
 from tests.support.template import Template, create_tables
 
 RECIPE = commands(snippet("docs/deploying.md", ".venv/bin/python -m ops --stage prod intake pause"))
@@ -89,14 +90,18 @@ class Drill:
                 FunctionName=each["FunctionName"], Environment={"Variables": variables}
             )
         self.stage.settings |= tables
-        made: Any = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
+        made = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
         self.shop.calls.watch(*made)
+        settings, (dynamodb, sqs, events, sns) = Settings.from_environment(self.stage.settings), made
         self.shop.service = service.compose(
-            Settings.from_environment(self.stage.settings),
-            *made,
-            payments=self.shop.payments,
-            clock=self.shop.clock,
-            sleep=self.shop.slept.append,
+            settings,
+            dynamodb,
+            sqs,
+            events,
+            sns,
+            self.shop.payments,
+            self.shop.clock,
+            self.shop.slept.append,
             payment_timeout=60,
         )
 
@@ -139,30 +144,23 @@ class Drill:
         request = json.loads(params["body"])
         assert request["RestoreDateTime"] == SECOND.timestamp()
         (setting,) = [s for s, name in table_names("prod").items() if name == request["SourceTableName"]]
-        described: Any = self.stage.dynamodb.describe_table(TableName=request["SourceTableName"])["Table"]
-        parts = ("IndexName", "KeySchema", "Projection")
-        indexes = [{part: each[part] for part in parts} for each in described.get("GlobalSecondaryIndexes", ())]
-        self.stage.dynamodb.create_table(
-            TableName=request["TargetTableName"],
-            BillingMode="PAY_PER_REQUEST",
-            **{name: described[name] for name in ("AttributeDefinitions", "KeySchema")},
-            **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
-        )
+        create_like(self.stage.dynamodb, request["SourceTableName"], request["TargetTableName"])
         with patch.dict(self.stage.settings, {setting: request["TargetTableName"]}):
             for item in self.then[setting]:
                 self.stage.put_item(setting, item)
         return _done()
 
 
-def _done(**_: Any) -> tuple[AWSResponse, dict[str, Any]]:
-    return AWSResponse("", 200, {}, None), {"Tags": []}
+def _done(**_: Any) -> Any:
+    answered: Any = AWSResponse
+    return answered("", 200, {}, None), {"Tags": []}
 
 
 def _function(handler: str) -> str:
     (name,) = [
         f["FunctionName"] for f in boto3.client("lambda").list_functions()["Functions"] if f["Handler"] == handler
     ]
-    return name
+    return str(name)
 
 
 @pytest.fixture
@@ -190,7 +188,7 @@ def drill(dynamodb_local: str, aws_calls: AwsCalls, monkeypatch: pytest.MonkeyPa
             ):
                 monkeypatch.setattr(entry, "service", lambda: shop.service)
                 monkeypatch.setattr(deploying, "_uploaded", lambda *_: {"TemplateBody": json.dumps(_parameters())})
-                monkeypatch.setattr(deploying.Stacks, "protect", lambda *_: None)  # moto has none
+                monkeypatch.setattr(Stacks, "protect", lambda *_: None)  # moto has none
                 yield made
         finally:
             for table in stage.dynamodb.list_tables()["TableNames"]:
