@@ -10,31 +10,56 @@ from typing import Any
 import boto3
 import click
 
+from chalicelib.settings import BadSetting
 from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.digests import SHARED_SETTINGS
+from deploy.hints import place_of
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
+from deploy.packaging import (
+    SBOM_NAME,
+    TEMPLATE_NAME,
+    ZIP_NAME,
+    PackagingFailed,
+    check_python,
+    digest,
+    package,
+    package_with,
+)
+from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
-from deploy.stages import NoSuchStage, stage_parameters
+from deploy.stages import NoSuchStage, read, stage_parameters
 from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
-from deploy.vendoring import VENDOR, vendor
+from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
-_FAULTS = (NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
-    """Expected faults are one message and an exit status, not a traceback."""
+    """Expected faults are one message and an exit status, not a traceback. A misplaced option gets a hint."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
         except _FAULTS as fault:
             raise click.ClickException(str(fault)) from fault
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault)) from fault
+
+    def _with_hint(self, fault: click.NoSuchOption) -> click.UsageError:
+        return click.UsageError(f"{fault.format_message()} {place_of(self, 'python -m deploy', fault)}")
 
 
 @click.group(cls=_WithoutTracebacks)
@@ -57,8 +82,10 @@ def print_template(stage: str, unwatched: bool) -> None:
 @stage_option
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
-    body = json.dumps(resources_template(stage), separators=(",", ":"))
-    _deploy(_resources_stack(stage), {"TemplateBody": body}, stage_parameters(stage))
+    template = resources_template(stage)
+    name = _resources_stack(stage)
+    body = json.dumps(template, separators=(",", ":"))
+    _deploy(name, {"TemplateBody": body}, _declared(template, _parameters(name, stage_parameters(stage))))
 
 
 @main.command("package")
@@ -66,20 +93,25 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
-    check_python(stage)
-    package(stage, out)
-    if not VENDOR.exists():
-        click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
+    _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
-    click.echo(f"{out / ZIP_NAME}: {(out / ZIP_NAME).stat().st_size:,} bytes")
 
 
 @main.command()
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
-def stack(stage: str, bucket: str) -> None:
+@click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
+@click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
+def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
-    _deploy(_stack(stage), _uploaded(stage, bucket), {**stage_parameters(stage), "CodeBucket": bucket})
+    name = _stack(stage)
+    parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
+    where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
+    why = why_all_at_once(_stacks().outputs(name), shared_settings, asked=all_at_once)
+    if parameters.get("Canary") == "true" and why:
+        click.echo(f"All at once, not by canary: {why}.")
+        parameters["Canary"] = "false"
+    _deploy(name, where, parameters)
 
 
 @main.command()
@@ -119,37 +151,66 @@ def write_cost() -> None:
 
 @main.command("vendor")
 def make_vendor() -> None:
-    """Put the X-Ray SDK into vendor/."""
+    """Put the X-Ray SDK into vendor/, for `chalice deploy`."""
     vendor()
 
 
-def _uploaded(stage: str, bucket: str) -> dict[str, str]:
-    """Package a stage and upload it; where its template is."""
+@main.command("lock")
+def make_lock() -> None:
+    """Write the lock file of what runs in Lambda again, from the versions in the requirements files."""
+    write_lock()
+
+
+def _package(stage: str, out: Path, artifact: Path | None) -> None:
+    """Package a stage with what is locked, or with a zip that exists, and print the zip's digest."""
     check_python(stage)
+    if artifact:
+        package_with(artifact, stage, out)
+    else:
+        with tempfile.TemporaryDirectory() as vendored:
+            install(Path(vendored))
+            package(stage, out, vendored=Path(vendored))
+            bill = bill_of_materials(locked(), Path(vendored), digest(out / ZIP_NAME))
+        (out / SBOM_NAME).write_text(json.dumps(bill, indent=2) + "\n", encoding="utf-8")
+    zipped = out / ZIP_NAME
+    click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
+
+
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str) -> tuple[dict[str, str], str]:
+    """Package a stage and upload it, for these values of its parameters: where its template is, and the digest of what
+    all versions must agree on."""
+    stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
+        _package(stage, Path(folder), artifact)
         try:
-            key, _ = upload(Path(folder), stage, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, template = upload(
+                Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key), failure
+            )
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+        shared = read(template)["Outputs"][SHARED_SETTINGS]["Value"]
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    return {"TemplateURL": url}
+    return {"TemplateURL": url}, shared
 
 
-def _deploy(name: str, where: dict[str, str], parameters: dict[str, str]) -> None:
-    """Deploy a stack from a template, and print its outputs.
+def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The values of a stack's parameters.
 
     Without ALERTS_EMAIL who is alerted stays as it is; without RESTORED, which tables are in use.
     """
-    click.echo(f"Deploying {name} ...")
-    address = os.environ.get("ALERTS_EMAIL")
-    if address:
-        parameters = {**parameters, "AlertsEmail": "" if address == "none" else address}
+    chosen = {}
+    if address := os.environ.get("ALERTS_EMAIL"):
+        chosen["AlertsEmail"] = "" if address == "none" else address
     if restored := os.environ.get("RESTORED"):
-        parameters = {**parameters, PARAMETER: _ending(parameters["Stage"], restored)}
+        chosen[PARAMETER] = _ending(given["Stage"], restored)
+    return {**_stacks().parameters(name, ["AlertsEmail", PARAMETER]), **given, **chosen}
+
+
+def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """Deploy a stack from a template, and print its outputs."""
+    click.echo(f"Deploying {name} ...")
     stacks = _stacks()
-    parameters = stacks.parameters(name, ["AlertsEmail", PARAMETER]) | parameters
     stacks.delete_failed(name)
     if not stacks.exists(name):
         _import_leftovers(stacks, name, parameters)
@@ -183,8 +244,12 @@ def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) 
     if found := leftovers.of(template, parameters):
         for identifier in found.values():
             click.echo(f"importing what exists: {', '.join(identifier.values())}")
-        declared = {key: value for key, value in parameters.items() if key in template["Parameters"]}
-        stacks.import_resources(name, template, found, declared)
+        stacks.import_resources(name, template, found, _declared(template, parameters))
+
+
+def _declared(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those that a template declares. CloudFormation refuses a request with any other."""
+    return {name: value for name, value in parameters.items() if name in template["Parameters"]}
 
 
 def _stack(stage: str) -> str:

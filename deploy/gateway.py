@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
-from deploy.model import order_model
+from deploy import unrouted
+from deploy.merging import merged
+from deploy.model import order_model, required_types
 
 OPEN_ROUTES = ("/health", "/products")
 """Nobody has to sign a request to these: they have a throttle of their own, which leaves the orders' alone."""
@@ -21,12 +23,16 @@ _OWN_ANSWERS = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "QUOTA_EXCEEDED": 429,
     "THROTTLED": 429,
+    "WAF_FILTERED": 429,
     "AUTHORIZER_FAILURE": 500,
     "API_CONFIGURATION_ERROR": 500,
     "INTEGRATION_FAILURE": 504,
     "INTEGRATION_TIMEOUT": 504,
 }
 """The gateway's own answers by their kind (Amazon API Gateway Developer Guide, "Gateway response types")."""
+
+_RETRY_AFTER = {"QUOTA_EXCEEDED": 1, "THROTTLED": 1, "WAF_FILTERED": 60}
+"""Seconds. The firewall counts the requests of five minutes, and its only rule is their number."""
 
 _LOGGED = {
     "apiRequestId": "$context.requestId",
@@ -42,9 +48,9 @@ _LOGGED = {
     "sourceIp": "$context.identity.sourceIp",
     "trace": "$context.xrayTraceId",
     "error": "$context.error.message",
-    "validationError": "$context.error.validationErrorString",
 }
-"""What the access log has of each request. `apiRequestId` is the correlation id of a request without one."""
+"""What the access log has of each request. `apiRequestId` is the correlation id of a request without one. Nothing
+quotes the body, as `$context.error.validationErrorString` does: a body may have anything in it, a card number too."""
 
 
 def overlay(retention_days: int) -> dict[str, Any]:
@@ -90,50 +96,58 @@ def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
         "ResourcePath": path,
         "ThrottlingBurstLimit": {"Ref": f"{parameters}Burst"},
         "ThrottlingRateLimit": {"Ref": f"{parameters}Rate"},
-        "MetricsEnabled": True,
     }
 
 
 def _definition() -> dict[str, Any]:
     body = {"in": "body", "name": "OrderRequest", "required": True, "schema": {"$ref": "#/definitions/OrderRequest"}}
+    post = {
+        # The content type that the model is for; others pass, and the function refuses them (415).
+        "consumes": ["application/json"],
+        "parameters": [body],
+        "x-amazon-apigateway-request-validator": "body",
+    }
     return {
         "definitions": {"OrderRequest": order_model()},
         "x-amazon-apigateway-request-validators": {
             "body": {"validateRequestBody": True, "validateRequestParameters": False}
         },
-        "paths": {
-            "/orders": {
-                "post": {
-                    # The content type that the model is for; others pass, and the function refuses them (415).
-                    "consumes": ["application/json"],
-                    "parameters": [body],
-                    "x-amazon-apigateway-request-validator": "body",
-                }
-            }
-        },
+        "paths": merged(unrouted.paths(unrouted.application_routes()), {"/orders": {"post": post}}),
         "x-amazon-apigateway-gateway-responses": gateway_responses(),
     }
 
 
 def gateway_responses() -> dict[str, Any]:
     """The gateway's own answers as problem documents, like all the others."""
-    invalid = Problem(400, "invalid-order", "The order is invalid", "")
     answers = {kind: _answer(Problem.from_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
-    answers["BAD_REQUEST_BODY"] = _answer(invalid)
-    for kind in ("QUOTA_EXCEEDED", "THROTTLED"):
-        answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = "'1'"
+    answers["BAD_REQUEST_BODY"] = _answer(_not_an_order())
+    for kind, seconds in _RETRY_AFTER.items():
+        answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = f"'{seconds}'"
     for kind, title in (("DEFAULT_4XX", "The request was refused"), ("DEFAULT_5XX", "The request failed")):
         answers[kind] = _template({"type": "about:blank", "title": title})
     return answers
 
 
+def _not_an_order() -> Problem:
+    """What the gateway's model refuses. It does not say whether the body is broken JSON or has another shape."""
+    *names, last = required_types()
+    detail = (
+        f"The body is not JSON, or not an object with {', '.join(names)} and {last} of the right types. "
+        "Nothing was stored, and the request did not use up its key."
+    )
+    return Problem(400, "not-an-order", "The body is not an order", detail)
+
+
 def _answer(problem: Problem) -> dict[str, Any]:
-    return {"statusCode": str(problem.status)} | _template({k: v for k, v in problem.body.items() if k != "detail"})
+    return {"statusCode": str(problem.status)} | _template(problem.body)
 
 
 def _template(members: dict[str, Any]) -> dict[str, Any]:
-    # The variable includes its quotation marks.
-    text = json.dumps(members)[:-1] + ', "detail": $context.error.messageString}'
+    """The gateway's own words, unless the problem has a detail."""
+    text = json.dumps({name: value for name, value in members.items() if value != ""})
+    if not members.get("detail"):
+        # The variable includes its quotation marks.
+        text = text[:-1] + ', "detail": $context.error.messageString}'
     return {
         "responseParameters": {
             "gatewayresponse.header.Content-Type": f"'{CONTENT_TYPE}'",

@@ -1,6 +1,5 @@
 """Stacks of CloudFormation: created or updated by a change set, watched until they are complete, deleted."""
 
-import hashlib
 import json
 import time
 import uuid
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
+from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
+from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
 
 if TYPE_CHECKING:
@@ -135,9 +135,13 @@ class Stacks:
         self._wait(name, "stack_delete_complete")
 
     def outputs(self, name: str) -> dict[str, str]:
-        """The stack's outputs, by name."""
-        (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        """The stack's outputs, by name; none if it does not exist."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self._described(name).get("Outputs", [])}
+
+    def failure(self, name: str) -> str:
+        """When the last update of the stack began, if it was rolled back; else empty."""
+        rolled_back = self._status(name) == "UPDATE_ROLLBACK_COMPLETE"
+        return str(self._described(name).get("LastUpdatedTime", "")) if rolled_back else ""
 
     def _described(self, name: str) -> Mapping[str, Any]:
         """The stack as CloudFormation describes it; empty if it does not exist."""
@@ -203,25 +207,27 @@ class Stacks:
         )
 
 
-def upload(folder: Path, stage: str, put: Callable[[str, Path], None]) -> tuple[str, Path]:
-    """Upload the zip by `put`, under a key by its content, and the template with that key; the template's key and file.
+def upload(
+    folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None], failure: str = ""
+) -> tuple[str, Path]:
+    """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    By content: an unchanged zip does not change any function.
+    The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
+    any function, unless the parameters change its settings, or the update before was rolled back (`failure`: when).
     """
+    stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
-    code = f"orderonce/{stage}/{_digest(zipped)}.zip"
+    code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
-    template = read(folder / TEMPLATE_NAME)
+    if (bill := folder / SBOM_NAME).exists():
+        put(f"orderonce/{digest(zipped)}.cdx.json", bill)
+    template = stamped(read(folder / TEMPLATE_NAME), parameters, failure)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}
     template["Parameters"]["CodeBucket"] = {"Type": "String", "Description": "Where the functions' zip is."}
     path = folder / "deployed.json"
     path.write_text(json.dumps(template, separators=(",", ":")), encoding="utf-8")
-    key = f"orderonce/{stage}/{_digest(path)}.json"
+    key = f"orderonce/{stage}/{digest(path)}.json"
     put(key, path)
     return key, path
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]

@@ -6,7 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import dead_letters, encryption, gateway
+from deploy import canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
@@ -15,6 +15,7 @@ from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
 from deploy.tables import RESTORABLE, with_tables_in_use
+from deploy.unrouted import application_routes
 
 _ENVIRONMENT = {
     "ORDERS_TABLE": "OrdersTable",
@@ -25,8 +26,10 @@ _ENVIRONMENT = {
     "ORDER_DEAD_LETTERS": "OrderDeadLetters",
     "EVENT_BUS": "EventBus",
     "ALERTS_TOPIC": "AlertsTopic",
+    "MAX_RECEIVES": "MaxReceives",
 }
-"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN."""
+"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN, and
+the parameter that the queue counts by."""
 
 
 def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
     own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
-    parts = (read(RESOURCES), *own, monitoring)
+    parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
     return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
@@ -50,20 +53,25 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
+        domain.overlay(),
+        firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
         _operations(),
+        canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
+        capacity.overlay(TABLES),
         _monitoring(names, stage),
+        canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
     return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def _functions() -> dict[str, Any]:
     """References in place of names, so that nothing in the stack is created before what it needs."""
-    environment = {"Environment": {"Variables": {name: {"Ref": resource} for name, resource in _ENVIRONMENT.items()}}}
+    environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
     for function, logical_id in FUNCTIONS.items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
@@ -118,7 +126,14 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
                 "Type": "String",
                 "Default": "",
                 "Description": "Who is notified of alarms and dead letters; empty: nobody, until somebody subscribes.",
-            }
+            },
+            "Alarm4xxPercent": {
+                "Type": "Number",
+                "Default": 50,
+                "MinValue": 0,
+                "MaxValue": 100,
+                "Description": "Of the API's answers, 429 included, beyond which 4xx are an alarm; 100: never.",
+            },
         },
         "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
         "Resources": {

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deploy.digests import SETTINGS_DIGEST
 from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
@@ -154,7 +155,7 @@ def _configuration(
     for scope in reversed(scopes):
         wanted |= scope.get("environment_variables", {})
     wanted |= tables
-    for variable in sorted(wanted.keys() | given.keys()):
+    for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):
             has = _name_in(has, account=function.arn.split(":")[4])

@@ -1,7 +1,9 @@
 """Fixtures that every test may ask for. What they are made of is in tests/support."""
 
 import logging
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -20,8 +22,9 @@ from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_
 if TYPE_CHECKING:
     from tests.support.shop import Shop
 
-# A shared machine is slow now and then: that is not a failure of a property.
-settings.register_profile("suite", deadline=None, print_blob=True)
+# A shared machine is slow now and then: that is not a failure of a property. SAME_EXAMPLES=1, in CI: no new examples,
+# so that a change is judged by itself, and not by chance.
+settings.register_profile("suite", deadline=None, print_blob=True, derandomize=os.environ.get("SAME_EXAMPLES") == "1")
 settings.load_profile("suite")
 
 
@@ -49,6 +52,14 @@ def _stays_on_this_machine(network: Attempts) -> Iterator[None]:
     yield
     refused = network.take()
     assert not refused, f"the test tried to reach {', '.join(refused)}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaves_the_app_as_it_was() -> Iterator[None]:
+    """Or a later test would ask the service of an earlier one: patches inside one another end in the other order."""
+    yield
+    if entry := sys.modules.get("app"):
+        assert entry.service is sys.modules["chalicelib.service"].service
 
 
 @pytest.fixture(scope="session", autouse=True)

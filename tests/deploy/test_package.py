@@ -1,6 +1,7 @@
 """What `make package` writes for each stage: the template for CloudFormation."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage
 from deploy.tables import RESTORABLE, by_name
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.deploy.support.conditions import Conditions
 from tests.support.template import Template
 
 ARN_OF_ORDERS = {"Fn::GetAtt": ["OrderQueue", "Arn"]}
@@ -75,6 +77,11 @@ def test_a_package_is_for_one_stage(package: Package) -> None:
     assert parameter["AllowedValues"] == [parameter["Default"]]
 
 
+def test_a_stage_has_values_of_parameters_that_exist(package: Package) -> None:
+    """CloudFormation refuses a request with any other."""
+    assert stages.stage_parameters(stage_name(package)).keys() <= package.template["Parameters"].keys()
+
+
 # --- functions and roles ---
 
 
@@ -90,8 +97,9 @@ def test_the_name_of_each_function_is_an_output(package: Package) -> None:
     assert named == {logical_id: {"Ref": logical_id} for logical_id in FUNCTIONS.values()}
 
 
-def test_each_function_has_a_role_with_its_own_policy_and_there_is_no_other_role(package: Package) -> None:
-    assert set(package.of_type("AWS::IAM::Role")) == {role_id(function) for function in FUNCTIONS}
+def test_each_function_has_a_role_with_its_own_policy_and_only_codedeploy_has_another(package: Package) -> None:
+    others = set(package.of_type("AWS::IAM::Role")) - {role_id(function) for function in FUNCTIONS}
+    assert others == ({"CanaryRole"} if "Canary" in package.template["Parameters"] else set())
     for function in FUNCTIONS:
         assert package.function(function)["Role"] == {"Fn::GetAtt": [role_id(function), "Arn"]}
         (policy,) = package.properties(role_id(function))["Policies"]
@@ -127,13 +135,18 @@ def test_settings_that_name_resources_are_references(function: str, package: Pac
     named = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
     assert set(named) <= {"POWERTOOLS_SERVICE_NAME", *RESTORABLE.values()}  # test_tables.py is about those tables
     references = {value["Ref"] for value in variables.values() if isinstance(value, dict) and "Ref" in value}
-    assert references <= package.resources.keys()
-    assert len(references) == 5
+    assert references <= package.resources.keys() | {"MaxReceives"}
+    assert len(references) == 6
 
 
 def test_the_consumer_ends_well_before_its_messages_are_seen_again(package: Package) -> None:
-    assert package.function("order_consumer")["Timeout"] == 10
-    assert package.properties("OrderQueue")["VisibilityTimeout"] == 60
+    stage = stage_name(package)
+    window = int(stage_config(stage)["environment_variables"]["CONSUMER_BATCHING_WINDOW_SECONDS"])
+    timeout = package.function("order_consumer")["Timeout"]
+    assert timeout == 10
+    for template in (package.template, resources_template(stage)):
+        queue = Conditions(template).resources["OrderQueue"]["Properties"]
+        assert queue["VisibilityTimeout"] == 6 * timeout + window, "as AWS advises"
     longest = AppSettings.from_environment({"CONSUMER_BATCHING_WINDOW_SECONDS": "40"}).batching_window
     assert longest + 10 < 60, "what waits for the rest of its batch is in flight"
     with pytest.raises(BadSetting):
@@ -219,6 +232,35 @@ def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
     assert package.properties("ApiAccessLog")["RetentionInDays"] == retention
 
 
+BODILESS = {
+    "error.message",
+    "httpMethod",
+    "identity.sourceIp",
+    "identity.userArn",
+    "integrationLatency",
+    "path",
+    "requestId",
+    "requestTime",
+    "resourcePath",
+    "responseLatency",
+    "responseLength",
+    "status",
+    "xrayTraceId",
+}
+"""Variables that never quote the body of a request (Amazon API Gateway Developer Guide, "Variables for data models,
+authorizers, mapping templates, and CloudWatch access logging"), as `error.validationErrorString` may."""
+
+
+def test_no_variable_that_is_logged_or_answered_can_quote_the_body(package: Package) -> None:
+    """It may have anything in it, a card number too."""
+    texts = [package.properties("RestAPI")["AccessLogSetting"]["Format"]]
+    for answer in package.definition["x-amazon-apigateway-gateway-responses"].values():
+        texts += [*answer["responseTemplates"].values(), *answer["responseParameters"].values()]
+    used = {name for text in texts for name in re.findall(r"context\.([A-Za-z.]+)", text)}
+    assert used <= BODILESS | {"error.messageString"}
+    assert not re.search(r"\$input|\$util|method\.request", "".join(texts))
+
+
 def test_the_gateway_checks_the_body_of_a_new_order(package: Package) -> None:
     post = package.definition["paths"]["/orders"]["post"]
     validator = package.definition["x-amazon-apigateway-request-validators"][
@@ -241,9 +283,19 @@ def test_the_gateways_own_answers_are_problems(prod: Package) -> None:
         assert answer["responseParameters"]["gatewayresponse.header.X-Correlation-Id"] == "context.requestId"
         text = answer["responseTemplates"]["application/json"]
         document = json.loads(text.replace("$context.error.messageString", '"Forbidden"'))
+        assert document["detail"] == "Forbidden" or kind == "BAD_REQUEST_BODY"
         known = set() if kind.startswith("DEFAULT") else {"status"}
         assert set(document) == {"type", "title", "detail"} | known
         assert str(document.get("status")) == answer.get("statusCode", "None")
+
+
+def test_the_gateways_refusal_of_a_body_promises_no_list_of_errors(prod: Package) -> None:
+    """It does not know them, nor whether the body is JSON at all."""
+    answer = prod.definition["x-amazon-apigateway-gateway-responses"]["BAD_REQUEST_BODY"]
+    document = json.loads(answer["responseTemplates"]["application/json"])
+    assert (document["type"].rpartition("/")[2], document["status"]) == ("not-an-order", 400)
+    assert "customerId, items and totalAmount" in document["detail"]
+    assert "errors" not in document
 
 
 # --- what is kept, and how ---
@@ -328,10 +380,21 @@ def test_every_log_group_is_kept_for_a_time(package: Package) -> None:
     assert all(group["RetentionInDays"] > 0 for group in groups.values())
 
 
-def test_receives_are_counted_alike_by_queue_and_consumer(package: Package) -> None:
-    variables = package.function("order_consumer")["Environment"]["Variables"]
-    parameter = package.template["Parameters"]["MaxReceives"]
-    assert str(parameter["Default"]) == variables.get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
+@pytest.mark.parametrize("receives", [None, 5])
+def test_receives_are_counted_alike_by_queue_and_functions(receives: int | None, package: Package) -> None:
+    """Whatever the stack's parameter is: it is the only source of both."""
+    values = {"MaxReceives": receives} if receives else {}
+    resources = Conditions(package.template, **values).resources
+    counted = resources["OrderQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+    assert counted == (receives or DEFAULT_MAX_RECEIVES)
+    for logical_id in FUNCTIONS.values():
+        assert resources[logical_id]["Properties"]["Environment"]["Variables"]["MAX_RECEIVES"] == counted
+
+
+def test_without_a_value_of_a_stage_queue_and_consumer_have_the_same_default() -> None:
+    """On the laptop, and where `chalice deploy` sets no MAX_RECEIVES."""
+    parameters = json.loads(RESOURCES.read_text(encoding="utf-8"))["Parameters"]
+    assert parameters["MaxReceives"]["Default"] == DEFAULT_MAX_RECEIVES
 
 
 def test_a_stages_own_receives_reach_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:

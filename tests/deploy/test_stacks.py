@@ -72,7 +72,7 @@ def deployed(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.Monke
         arguments += ["--bucket", "a-bucket"]
         template = resources_template("dev")
         template["Parameters"]["CodeBucket"] = {"Type": "String"}
-        monkeypatch.setattr(command, "_uploaded", lambda *_: {"TemplateBody": json.dumps(template)})
+        monkeypatch.setattr(command, "_uploaded", lambda *_: ({"TemplateBody": json.dumps(template)}, "shared"))
     client = boto3.client("cloudformation")
     sent: list[dict[str, str]] = []
 
@@ -104,6 +104,20 @@ def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
     assert deployed() == "ann@example.com"
     monkeypatch.setenv("ALERTS_EMAIL", "none")
     assert deployed() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--stage", "dev", "resources"], "It comes after the command that has it: template, resources,"),
+        (["resources", "--stage", "dev", "--bucket", "b"], "It comes after the command that has it: stack. "),
+        (["resources", "--stage", "dev", "--nonsense"], "(See python -m deploy resources --help.)"),
+    ],
+)
+def test_an_option_in_the_wrong_place_gets_a_hint(arguments: list[str], hint: str, run: Run) -> None:
+    result = CliRunner().invoke(command.main, arguments, prog_name="python -m deploy")
+    assert (result.exit_code, stacks()) == (2, [])
+    assert hint in result.output
 
 
 def test_restored_tables_are_used_until_the_deployment_says_otherwise(
@@ -240,12 +254,11 @@ def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monk
     ],
 )
 def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
-    def package(_: str, out: Path) -> None:
+    def package(_: str, out: Path, __: None) -> None:
         (out / "deployment.zip").write_bytes(b"zip")
         (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
 
-    monkeypatch.setattr(command, "package", package)
-    monkeypatch.setattr(command, "check_python", lambda _: None)
+    monkeypatch.setattr(command, "_package", package)
     result = run("stack", "--stage", "dev", "--bucket", bucket)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {sentence}"), result.output
@@ -290,7 +303,7 @@ def test_a_change_set_that_fails_says_why() -> None:
 
 def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
     put: dict[str, Path] = {}
-    key, path = upload(prod.path.parent, "prod", put.__setitem__)
+    key, path = upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)
     assert put[key] == path
     (code,) = put.keys() - {key}
     template = json.loads(path.read_text(encoding="utf-8"))
@@ -299,4 +312,4 @@ def test_the_uploaded_template_names_the_uploaded_zip(prod: Package) -> None:
         json.dumps({"Bucket": {"Ref": "CodeBucket"}, "Key": code})
     }
     assert path.stat().st_size < 1_000_000  # the maximum of CloudFormation
-    assert upload(prod.path.parent, "prod", put.__setitem__)[0] == key
+    assert upload(prod.path.parent, stage_parameters("prod"), put.__setitem__)[0] == key

@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.adapters.queues import order_created_event
 from deploy.alarms import NAMESPACE
+from deploy.canary import RELEASED
 from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, function_timeout
 from deploy.template import resources_template
 from tests.deploy.packages import Package
@@ -23,12 +24,17 @@ ALARMS = {
     "unexpected-faults",
     "failed-orders-rate",
     "api-5xx-rate",
+    "api-4xx-rate",
     "failed-batches",
     "lambda-throttles",
     "dynamodb-throttles",
     "dynamodb-index-throttles",
     *(f"{function.replace('_', '-')}-duration" for function in FUNCTIONS),
 }
+
+
+OF_A_RELEASE = {f"release-{function.replace('_', '-')}" for function in RELEASED}
+"""They roll back a release by canary, and exist where releases go so."""
 
 
 def alarms(package: Package) -> dict[str, dict[str, Any]]:
@@ -41,7 +47,8 @@ def alarms(package: Package) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_an_alarm_for_whatever_somebody_must_know(package: Package) -> None:
-    assert set(alarms(package)) == ALARMS
+    by_canary = "Canary" in package.template["Parameters"]
+    assert set(alarms(package)) == ALARMS | (OF_A_RELEASE if by_canary else set())
 
 
 def test_every_alarm_notifies_the_topic_when_it_starts_and_when_it_is_over(package: Package) -> None:
@@ -103,7 +110,7 @@ def chapters() -> dict[str, str]:
 
 
 def test_the_runbook_says_what_every_alarm_means_and_what_to_do_and_has_no_other_chapter(prod: Package) -> None:
-    assert set(chapters()) == ALARMS
+    assert set(chapters()) == ALARMS | OF_A_RELEASE
     for name, alarm in alarms(prod).items():
         assert [part for part in ("**Means**", "**Look at**", "**Do**") if part not in chapters()[name]] == []
         assert alarm["AlarmDescription"].endswith(f"docs/runbook.md#{name}")

@@ -25,7 +25,7 @@ from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
-from ops.template import Template
+from ops.template import UNRESOLVED, Template
 from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -155,6 +155,7 @@ class _Deployment:
         if self.packaged:  # a queue's Ref is its URL, a topic's its ARN
             for queue in ("ORDER_QUEUE", "ORDER_DEAD_LETTERS"):
                 settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
+            settings["SETTINGS_DIGEST"] = "0123456789abcdef"
             settings["ALERTS_TOPIC"] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{settings['ALERTS_TOPIC']}"
         return settings
 
@@ -269,7 +270,10 @@ class _Deployment:
             "AWS::CloudWatch::Alarm"
         ):
             notified = {"AlarmActions": [topic], "OKActions": [topic]}
-            cloudwatch.put_metric_alarm(**copy.deepcopy(alarm) | notified)
+            known = {name: value for name, value in alarm.items() if value is not UNRESOLVED}
+            if "Metrics" in alarm.keys() - known.keys():  # they name the version that was published last
+                known |= {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Statistic": "Sum", "Period": 60}
+            cloudwatch.put_metric_alarm(**copy.deepcopy(known) | notified)
         if self.packaged:
             group = f"/aws/apigateway/orderonce-{self.stage}"
             boto3.client("logs").create_log_group(logGroupName=group)

@@ -185,10 +185,12 @@ def drill(dynamodb_local: str, aws_calls: AwsCalls, monkeypatch: pytest.MonkeyPa
             with (
                 opened(stage, aws_calls, Clock(datetime(2026, 11, 22, 2, 0, tzinfo=UTC))) as shop,
                 _local(shop) as made,
+                pytest.MonkeyPatch.context() as own,
             ):
-                monkeypatch.setattr(entry, "service", lambda: shop.service)
-                monkeypatch.setattr(deploying, "_uploaded", lambda *_: {"TemplateBody": json.dumps(_parameters())})
-                monkeypatch.setattr(Stacks, "protect", lambda *_: None)  # moto has none
+                own.setattr(entry, "service", lambda: shop.service)
+                uploaded: Any = ({"TemplateBody": json.dumps(_parameters())}, "")
+                own.setattr(deploying, "_uploaded", lambda *_: uploaded)
+                own.setattr(Stacks, "protect", lambda *_: None)  # moto has none
                 yield made
         finally:
             for table in stage.dynamodb.list_tables()["TableNames"]:

@@ -60,6 +60,9 @@ class FakeCloudFormation:
             raise _refused(f"Stack {StackName} is in {status} state and can not be updated")
         if ChangeSetType == "IMPORT" and "Tags" in request:
             raise _refused("As part of the import operation, you cannot modify or add [Tags]")
+        declared = json.loads(request["TemplateBody"]).get("Parameters", {})
+        if unknown := [each["ParameterKey"] for each in request["Parameters"] if each["ParameterKey"] not in declared]:
+            raise _refused(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
         self.change_sets[ChangeSetName] = {"kind": ChangeSetType, **request}
 
     def execute_change_set(self, StackName: str, ChangeSetName: str, RetainExceptOnCreate: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from tests.deploy.support.emulator import CACHE, REQUIREMENTS
@@ -16,20 +16,20 @@ class NoManagedPolicies:
     def load(self):
         return {}
 
-template = json.load(sys.stdin)
+template, parameters = json.load(sys.stdin)
 for resource in template["Resources"].values():
     if resource["Type"] == "AWS::Serverless::Function":
         resource["Properties"]["CodeUri"] = {"Bucket": "a-bucket", "Key": "a-key"}
-json.dump(transform(template, {}, NoManagedPolicies()), sys.stdout)
+json.dump(transform(template, parameters, NoManagedPolicies()), sys.stdout)
 """
 
 
-def transformed(package: Path) -> dict[str, Any]:
+def transformed(template: Mapping[str, Any], **parameters: str) -> dict[str, Any]:
     """The resources of a packaged template after the transform. Raises NotInstalled without a package index."""
     python = python_with(REQUIREMENTS, CACHE)
     done = subprocess.run(
         [str(python), "-c", _PROGRAM],
-        input=package.read_text(encoding="utf-8"),
+        input=json.dumps([template, parameters]),
         env={"AWS_DEFAULT_REGION": "us-east-1"},
         capture_output=True,
         text=True,

@@ -1,0 +1,77 @@
+"""What the gateway answers itself, without an invocation: 404 for an unknown path, 405 for a known one's other methods.
+
+Only to signed requests: whoever may not call anything gets the same 403 for every path, known or not.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+
+Routes = Mapping[str, Iterable[str]]
+"""Each path of the application, and its methods."""
+
+_ANY = "x-amazon-apigateway-any-method"
+_CONTENT_TYPES = (
+    "application/json",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "application/xml",
+    "multipart/form-data",
+    "text/plain",
+)
+"""Of requests that are answered so; others get 415. There is no template for all of them (Amazon API Gateway Developer
+Guide, "Method request behavior for payloads without mapping templates"), and a mock without one answers 500."""
+
+
+def application_routes() -> Routes:
+    """The routes of app.py."""
+    from app import app  # its import reads the environment
+
+    return {path: list(methods) for path, methods in app.routes.items()}
+
+
+def paths(routes: Routes) -> dict[str, Any]:
+    """The gateway's own methods, by path, in Swagger. It prefers a path's own to `ANY`, and both to `{proxy+}`."""
+    unknown = _answer(Problem.from_status(404, "This route does not exist.", {}))
+    greedy = {**unknown, "parameters": [{"name": "proxy", "in": "path", "required": True, "type": "string"}]}
+    return {
+        **{path: {_ANY: _other_method(methods)} for path, methods in routes.items()},
+        "/": {_ANY: unknown},
+        "/{proxy+}": {_ANY: greedy},
+    }
+
+
+def _other_method(methods: Iterable[str]) -> dict[str, Any]:
+    allowed = ", ".join(sorted({*methods, "OPTIONS"}))
+    return _answer(Problem.from_status(405, f"This route answers {allowed}.", {"Allow": allowed}))
+
+
+def _answer(problem: Problem) -> dict[str, Any]:
+    headers = {name: f"'{value}'" for name, value in problem.headers.items()} | {
+        "Access-Control-Allow-Origin": "'*'",
+        "Cache-Control": "'no-store'",
+        "Content-Type": f"'{CONTENT_TYPE}'",
+        "X-Correlation-Id": "context.requestId",
+    }
+    status = str(problem.status)
+    return {
+        "produces": [CONTENT_TYPE],
+        "security": [{"sigv4": []}],
+        "responses": {
+            status: {"description": problem.title, "headers": {name: {"type": "string"} for name in headers}}
+        },
+        "x-amazon-apigateway-integration": {
+            "type": "mock",
+            "passthroughBehavior": "never",
+            "requestTemplates": dict.fromkeys(_CONTENT_TYPES, json.dumps({"statusCode": problem.status})),
+            "responses": {
+                "default": {
+                    "statusCode": status,
+                    "responseParameters": {f"method.response.header.{n}": value for n, value in headers.items()},
+                    "responseTemplates": {"application/json": json.dumps(problem.body)},
+                }
+            },
+        },
+    }
