@@ -66,6 +66,14 @@ SHOWN_BY = {
         "docs/operating.md",
         "$ ops intake status",
     ): "tests/ops/test_intake.py::test_the_page_shows_what_the_commands_print",
+    (
+        "docs/operating.md",
+        "$ ops tables restore",
+    ): "tests/ops/test_tables.py::test_the_page_shows_what_a_restore_prints",
+    (
+        "docs/operating.md",
+        "$ ops payments reconcile",
+    ): "tests/ops/test_payments.py::test_the_page_shows_what_differs",
     ("docs/operating.md", "$ ops stage check local"): (
         "tests/ops/test_laptop.py::test_the_stage_is_as_it_should_be_and_as_the_page_shows_it"
     ),

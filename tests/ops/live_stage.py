@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from app import app
+from chalicelib import telemetry
 from chalicelib.adapters import clients
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
@@ -84,6 +85,7 @@ class Answers:
 
 def operate(*words: str, typed: str | None = None) -> Result:
     """The result of a command of the operator's."""
+    telemetry.logger()  # made before the command's log format and streams
     clients.forget()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AUTH", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):

@@ -1,6 +1,7 @@
 """`payments reconcile` on a shop: what it shows, what it does, and what it must never touch."""
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 
 from chalicelib import times
 from tests.ops.conftest import Operator, audit_of
+from tests.ops.test_documented import alike, steps
 from tests.support.events import Clock
 from tests.support.shop import Shop
+from tests.support.snippets import snippet
 from tests.support.tables import books_in, forget_order
 
+PAGE = snippet("docs/operating.md", "$ ops payments reconcile")
 RECONCILE = ("payments", "reconcile", "--since")
 
 
@@ -104,3 +108,11 @@ def test_what_is_left_to_people_is_said(since: str, operator: Operator, shop: Sh
     result = operator(*RECONCILE, since, "--repair", "--json")
     assert json.loads(result.stdout)[0]["difference"] == "CONFIRMED, but not charged"
     assert result.stderr.endswith("0 differences of 1 repaired.\n")
+
+
+def test_the_page_shows_what_differs(operator: Operator, shop: Shop, clock: Clock) -> None:
+    clock.now = datetime(2026, 11, 22, 3, tzinfo=UTC)
+    forget_order(shop.stage, sold(shop, "k1"))
+    ((command, shown),) = steps(PAGE)
+    result = operator(*shlex.split(command))
+    assert sorted(alike(shown)) == sorted(alike(result.stdout) + alike(result.stderr))
