@@ -36,10 +36,15 @@ help:
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
-	@echo 'make vendor                                 the X-Ray SDK for the package, in vendor/'
-	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage'
-	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack'
-	@echo '                                            ALL_AT_ONCE=1: not by canary'
+	@echo 'make vendor                                 the X-Ray SDK for `chalice deploy`, in vendor/'
+	@echo 'make lock                                   write requirements-lambda.txt again: versions and hashes of the zip'
+	@echo 'make audit                                  advisories of today for all packages; the schema of the bill of materials'
+	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'
+	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
+	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
+	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md),'
+	@echo '                                            ALL_AT_ONCE=1 does not go by canary'
+	@echo 'make scan                                   what checkov says of the template of prod; ARGS as for make test'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
 	@echo
@@ -73,6 +78,7 @@ lint: $(STAMP)
 
 STAGE ?=
 BUCKET ?=
+ARTIFACT ?=
 OUT ?= out/$(STAGE)
 
 VENDORED := vendor/aws_xray_sdk/__init__.py
@@ -80,8 +86,8 @@ VENDORED := vendor/aws_xray_sdk/__init__.py
 .PHONY: vendor
 vendor: $(VENDORED)
 
-# Made again when the pinned versions change, and when .venv is: it may be of another Python now.
-$(VENDORED): requirements-dev.txt $(STAMP)
+# Made again when the locked versions change.
+$(VENDORED): requirements-lambda.txt $(STAMP)
 	@$(VENV)/bin/python -m deploy vendor
 	@touch $@
 
@@ -90,16 +96,29 @@ resources: $(STAMP)
 	$(call needs,STAGE)
 	@exec $(VENV)/bin/python -m deploy resources --stage '$(STAGE)'
 
+.PHONY: lock
+lock: $(STAMP)
+	@exec $(VENV)/bin/python -m deploy lock
+
+.PHONY: audit
+audit: $(STAMP)
+	@REQUIRE_ADVISORIES=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_audit.py $(ARGS)
+
 .PHONY: package
-package: vendor
+package: $(STAMP)
 	$(call needs,STAGE)
 	@exec $(VENV)/bin/python -m deploy package --stage '$(STAGE)' --out '$(OUT)'
 
 .PHONY: deploy
-deploy: vendor
+deploy: $(STAMP)
 	$(call needs,STAGE)
 	$(call needs,BUCKET)
-	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ALL_AT_ONCE),--all-at-once)
+	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)') \
+	  $(if $(ALL_AT_ONCE),--all-at-once)
+
+.PHONY: scan
+scan: $(STAMP)
+	@REQUIRE_CHECKOV=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_scan.py $(ARGS)
 
 .PHONY: destroy
 destroy: $(STAMP)

@@ -54,11 +54,11 @@ def consumers(rate: float, batch: int) -> int:
     return max(2, math.ceil(rate * seconds_of(batch) / batch))
 
 
-def dollars_a_million(batch: int) -> Decimal:
-    """A million orders with a key, fulfilled in full batches."""
+def dollars_a_million(batch: int, rate: int) -> Decimal:
+    """A million orders with a key, at so many a second, fulfilled in full batches."""
     price = cost.prices(cost.DOCUMENT.read_text("utf-8"))
     seconds = Decimal(str(round(seconds_of(batch), 3)))
-    return cost.dollars(cost.order_bill(batch, seconds), price) * 1_000_000
+    return cost.dollars(cost.order_bill(batch, seconds, Decimal(rate)), price) * 1_000_000
 
 
 def loads() -> Iterator[tuple[str, ...]]:
@@ -75,7 +75,7 @@ def loads() -> Iterator[tuple[str, ...]]:
                 math.ceil(rate * ORDER_WRITES / PARTITION_WRITES),
                 shards(rate),
                 math.ceil(rate / BATCH_SIZE),
-                *(round(rate * 3600 * dollars_a_million(batch) / 1_000_000, 2) for batch in BATCHES),
+                *(round(rate * 3600 * dollars_a_million(batch, rate) / 1_000_000, 2) for batch in BATCHES),
             )
         )
 

@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 
 from benchmarks.scenario import ENVIRONMENT, Context, Document, fresh
-from benchmarks.sustained import World, fill, tables
+from benchmarks.sustained import World, app_in, fill, tables
 
 WARM_UP = 3
 """Orders of each client that are placed before a window opens."""
@@ -30,15 +30,8 @@ _forked = multiprocessing.get_context("fork")
 
 def ours() -> Place:
     """This service, its own client of DynamoDB included."""
-    import app
-    from chalicelib.adapters import clients
-    from chalicelib.service import compose
-    from chalicelib.settings import Settings
-
-    world: Any = World()
-    service = compose(Settings.from_environment(), clients.dynamodb(), world, world, world, payments=world)
-    vars(app)["service"] = lambda: service
-    return lambda event: app.app(event, Context())
+    application = app_in(World())
+    return lambda event: application.app(event, Context())
 
 
 def usual(**options: Any) -> Place:

@@ -277,17 +277,15 @@ def cold(rounds: int) -> Row:
 
 
 def zip_bytes() -> int:
-    """The size of the package of a stage, with the X-Ray SDK; it is built, from the package index or pip's cache."""
+    """The size of the zip that Lambda gets; it is built, from the package index or pip's cache."""
     from deploy.packaging import ZIP_NAME, package
-    from deploy.vendoring import vendor
-    from tests.deploy.packages import without_dependencies
+    from deploy.vendoring import install
 
     with tempfile.TemporaryDirectory() as folder:
-        project = without_dependencies(Path(folder))
-        (project / "requirements.txt").write_bytes((ROOT / "requirements.txt").read_bytes())
-        vendor(project / "vendor")
-        package("prod", project / "out", project)
-        return (project / "out" / ZIP_NAME).stat().st_size
+        vendored, out = Path(folder) / "vendored", Path(folder) / "out"
+        install(vendored)
+        package("prod", out, vendored=vendored)
+        return (out / ZIP_NAME).stat().st_size
 
 
 def printed(rows: Mapping[str, Row]) -> Iterator[str]:

@@ -65,6 +65,18 @@ class World:
         raise AssertionError(f"nothing is refunded here: {payment_key}")
 
 
+def app_in(world: Any) -> Any:
+    """The application on its own client of DynamoDB, and on `world` for all else."""
+    import app
+    from chalicelib.adapters import clients
+    from chalicelib.service import compose
+    from chalicelib.settings import Settings
+
+    service = compose(Settings.from_environment(), clients.dynamodb(), world, world, world, payments=world)
+    vars(app)["service"] = lambda: service
+    return app
+
+
 @dataclass
 class Minute:
     """What was done in a minute, and this process's memory at its end."""
@@ -80,19 +92,12 @@ class Run:
     """One run against a DynamoDB at an endpoint."""
 
     def __init__(self, endpoint: str) -> None:
-        import app
-        from chalicelib.adapters import clients
-        from chalicelib.service import compose
-        from chalicelib.settings import Settings
-
         os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
-        self.app, self.world = app, World()
+        self.world = World()
         # Making tables and reading all orders may take longer than the service's own client waits.
         self.dynamodb = boto3.client("dynamodb", config=Config(read_timeout=60))
         fill(self.dynamodb)
-        world: Any = self.world
-        service = compose(Settings.from_environment(), clients.dynamodb(), world, world, world, payments=world)
-        vars(app)["service"] = lambda: service
+        self.app = app_in(self.world)
         self.wrong: list[str] = []
 
     def minutes(self, minutes: float) -> Iterator[Minute]:

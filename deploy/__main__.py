@@ -17,26 +17,49 @@ from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.digests import SHARED_SETTINGS
+from deploy.hints import place_of
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, package
+from deploy.packaging import (
+    SBOM_NAME,
+    TEMPLATE_NAME,
+    ZIP_NAME,
+    PackagingFailed,
+    check_python,
+    digest,
+    package,
+    package_with,
+)
+from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, read, stage_parameters
+from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
-from deploy.vendoring import VENDOR, vendor
+from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
-_FAULTS = (BadSetting, NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
 
 class _WithoutTracebacks(click.Group):
-    """Expected faults are one message and an exit status, not a traceback."""
+    """Expected faults are one message and an exit status, not a traceback. A misplaced option gets a hint."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.NoSuchOption as fault:
+            raise self._with_hint(fault) from fault
         except _FAULTS as fault:
             raise click.ClickException(str(fault)) from fault
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault)) from fault
+
+    def _with_hint(self, fault: click.NoSuchOption) -> click.UsageError:
+        return click.UsageError(f"{fault.format_message()} {place_of(self, 'python -m deploy', fault)}")
 
 
 @click.group(cls=_WithoutTracebacks)
@@ -70,23 +93,20 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
-    check_python(stage)
-    package(stage, out)
-    if not VENDOR.exists():
-        click.echo("Without the X-Ray SDK (`make vendor`): functions are traced, their AWS calls are not.", err=True)
+    _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
-    click.echo(f"{out / ZIP_NAME}: {(out / ZIP_NAME).stat().st_size:,} bytes")
 
 
 @main.command()
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
+@click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
 @click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
-def stack(stage: str, bucket: str, all_at_once: bool) -> None:
+def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
-    where, shared_settings = _uploaded(parameters, _stacks().failure(name))
+    where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
     why = why_all_at_once(_stacks().outputs(name), shared_settings, asked=all_at_once)
     if parameters.get("Canary") == "true" and why:
         click.echo(f"All at once, not by canary: {why}.")
@@ -103,11 +123,15 @@ def destroy(stage: str, yes: str | None) -> None:
     who = caller() if yes is None else None
     confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
     refuse_if_chalice_deployed(stage)
+    restored = ""
     for name in (_stack(stage), _resources_stack(stage)):
+        restored = restored or _stacks().parameters(name, [PARAMETER]).get(PARAMETER, "")
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
     for name in delete_logs(stage):
         click.echo(f"deleted: {name}")
+    if restored:
+        click.echo(f"Restored tables were in use: deploy again with RESTORED={restored[1:]}.")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )
@@ -127,18 +151,38 @@ def write_cost() -> None:
 
 @main.command("vendor")
 def make_vendor() -> None:
-    """Put the X-Ray SDK into vendor/."""
+    """Put the X-Ray SDK into vendor/, for `chalice deploy`."""
     vendor()
 
 
-def _uploaded(parameters: Mapping[str, str], failure: str) -> tuple[dict[str, str], str]:
+@main.command("lock")
+def make_lock() -> None:
+    """Write the lock file of what runs in Lambda again, from the versions in the requirements files."""
+    write_lock()
+
+
+def _package(stage: str, out: Path, artifact: Path | None) -> None:
+    """Package a stage with what is locked, or with a zip that exists, and print the zip's digest."""
+    check_python(stage)
+    if artifact:
+        package_with(artifact, stage, out)
+    else:
+        with tempfile.TemporaryDirectory() as vendored:
+            install(Path(vendored))
+            package(stage, out, vendored=Path(vendored))
+            bill = bill_of_materials(locked(), Path(vendored), digest(out / ZIP_NAME))
+        (out / SBOM_NAME).write_text(json.dumps(bill, indent=2) + "\n", encoding="utf-8")
+    zipped = out / ZIP_NAME
+    click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
+
+
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str) -> tuple[dict[str, str], str]:
     """Package a stage and upload it, for these values of its parameters: where its template is, and the digest of what
     all versions must agree on."""
     stage, bucket = parameters["Stage"], parameters["CodeBucket"]
-    check_python(stage)
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
-        package(stage, Path(folder))
+        _package(stage, Path(folder), artifact)
         try:
             key, template = upload(
                 Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key), failure
@@ -151,10 +195,16 @@ def _uploaded(parameters: Mapping[str, str], failure: str) -> tuple[dict[str, st
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
-    address = os.environ.get("ALERTS_EMAIL")
-    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
-    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+    """The values of a stack's parameters.
+
+    Without ALERTS_EMAIL who is alerted stays as it is; without RESTORED, which tables are in use.
+    """
+    chosen = {}
+    if address := os.environ.get("ALERTS_EMAIL"):
+        chosen["AlertsEmail"] = "" if address == "none" else address
+    if restored := os.environ.get("RESTORED"):
+        chosen[PARAMETER] = _ending(given["Stage"], restored)
+    return {**_stacks().parameters(name, ["AlertsEmail", PARAMETER]), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
@@ -171,6 +221,20 @@ def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) 
         click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
     for output, value in sorted(outputs.items()):
         click.echo(f"{output}: {value}")
+
+
+def _ending(stage: str, restored: str) -> str:
+    """What the names of the tables in use end in. Raises ClickException if one of them does not exist."""
+    ending = "" if restored == "none" else f"-{restored}"
+    dynamodb = boto3.client("dynamodb")
+    for table in table_names(stage, ending).values():
+        try:
+            status = dynamodb.describe_table(TableName=table)["Table"].get("TableStatus")
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"table {table}")) from fault
+        if status != "ACTIVE":
+            raise click.ClickException(f"The table {table} cannot be used yet: it is {status}.")
+    return ending
 
 
 def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:

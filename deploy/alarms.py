@@ -15,6 +15,9 @@ NAMESPACE = "OrderOnce"
 MIN_COUNT = 10
 """Finished orders, or requests, in five minutes. With fewer a rate says nothing."""
 
+STORM = 300
+"""Requests in five minutes. One client's mistakes are fewer."""
+
 _SERVICE = {"service": {"Fn::Sub": "orderonce-${Stage}"}}
 _API = {"ApiName": "orderonce", "Stage": {"Ref": "Stage"}}
 _EVENTS_RULE = {
@@ -111,22 +114,35 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
-    metrics = [
-        _query("faults", _stat("AWS/ApiGateway", "5XXError", "Sum", _API)),
-        _query("requests", _stat("AWS/ApiGateway", "Count", "Sum", _API)),
-        _expression("rate", f"IF(requests >= {MIN_COUNT}, 100 * faults / requests, 0)", "5xx, %"),
-    ]
     return [
         (
             "api-5xx-rate",
             {
                 "AlarmDescription": "More than 5 % of the API's answers are 5xx.",
-                "Metrics": metrics,
+                "Metrics": _share_of_answers("5XXError", "faults", MIN_COUNT, "5xx, %"),
                 **_above(5),
                 # No requests.
                 "TreatMissingData": "notBreaching",
             },
-        )
+        ),
+        (
+            "api-4xx-rate",
+            {
+                "AlarmDescription": "Most of the API's many answers are 4xx, or 429: clients are wrong, or too many.",
+                "Metrics": _share_of_answers("4XXError", "refusals", STORM, "4xx, %"),
+                **_above({"Ref": "Alarm4xxPercent"}, periods=2),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+    ]
+
+
+def _share_of_answers(metric: str, name: str, at_least: int, label: str) -> list[dict[str, Any]]:
+    """The percentage of answers that this metric of the gateway counts, if there are so many in five minutes."""
+    return [
+        _query(name, _stat("AWS/ApiGateway", metric, "Sum", _API)),
+        _query("requests", _stat("AWS/ApiGateway", "Count", "Sum", _API)),
+        _expression("rate", f"IF(requests >= {at_least}, 100 * {name} / requests, 0)", label),
     ]
 
 
@@ -222,7 +238,7 @@ def _resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _above(threshold: float, *, periods: int = 1) -> dict[str, Any]:
+def _above(threshold: float | dict[str, Any], *, periods: int = 1) -> dict[str, Any]:
     return {
         "ComparisonOperator": "GreaterThanThreshold",
         "Threshold": threshold,

@@ -39,8 +39,22 @@ INDEXES = 2
 API_SECONDS = Decimal("0.025")
 BATCH_SECONDS = Decimal("0.150")
 LOG_BYTES = 3_000
-TRACED = Decimal("0.05")
-"""Assumed, not counted: times and log lines of an order, and X-Ray's own share of requests that it samples."""
+"""Assumed, not counted: times and log lines of an order."""
+
+MONTH = 30 * 24 * 60
+"""Minutes. Each schedule runs once in one."""
+
+A_MILLION_A_MONTH = Decimal(_MILLION) / (60 * MONTH)
+"""Requests a second, evenly spread."""
+
+ALARM_METRICS = 35
+"""Metrics that the alarms of a stage look at."""
+
+IDLE_METRICS = ("DeadLetters", "MessagesInFlight", "MessagesWaiting", "OrdersOverdue")
+"""The service's own metrics that a stage reports every minute, whatever happens."""
+
+ORDER_METRICS = ("EventsPublished", "OrdersConfirmed", "OrdersPlaced", "OrdersReserved", "PaymentsCharged")
+"""Those that are there too while orders come, and all are confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,21 @@ class Item:
     price: str
 
 
-def order_bill(batch: int = BATCH_SIZE, batch_seconds: Decimal = BATCH_SECONDS) -> Iterator[Item]:
-    """What a new order with a key is billed, by the published rules; an item of up to 1 KB is one write unit."""
+def traced(rate: Decimal) -> Decimal:
+    """The share of so many requests a second that X-Ray records: the first of each second, and a twentieth of the rest.
+
+    (AWS X-Ray Developer Guide, "Configuring sampling rules"; the API and each function count on their own.)
+    """
+    return min(Decimal(1), (1 + (rate - 1) / 20) / rate)
+
+
+def order_bill(
+    batch: int = BATCH_SIZE, batch_seconds: Decimal = BATCH_SECONDS, rate: Decimal = A_MILLION_A_MONTH
+) -> Iterator[Item]:
+    """What a new order with a key is billed, by the published rules; an item of up to 1 KB is one write unit.
+
+    `rate`: orders a second, on which only X-Ray's share depends.
+    """
     memory = _gigabytes("api_handler"), _gigabytes("order_consumer")
     invocations = 1 + Decimal(1) / batch
     # A write in a transaction costs two units. Reserve writes the orders and a batch's product, confirm the orders.
@@ -68,7 +95,7 @@ def order_bill(batch: int = BATCH_SIZE, batch_seconds: Decimal = BATCH_SECONDS) 
     yield Item("SQS: requests", messages, "sqs-request")
     yield Item("EventBridge: events", Decimal(1), "event")
     yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 10**9, "log-gb")
-    yield Item("X-Ray: traces", TRACED * invocations, "xray-trace")
+    yield Item("X-Ray: traces", traced(rate) + traced(rate / batch) / batch, "xray-trace")
 
 
 def duplicate_bill() -> Iterator[Item]:
@@ -78,7 +105,7 @@ def duplicate_bill() -> Iterator[Item]:
     yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
     yield Item("DynamoDB: write units", Decimal(DUPLICATE["PutItem"]), "dynamodb-write")
     yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 3 / 10**9, "log-gb")
-    yield Item("X-Ray: traces", TRACED, "xray-trace")
+    yield Item("X-Ray: traces", traced(A_MILLION_A_MONTH), "xray-trace")
 
 
 def products_bill() -> Iterator[Item]:
@@ -87,12 +114,12 @@ def products_bill() -> Iterator[Item]:
     yield Item("Lambda: invocations", Decimal(1), "lambda-request")
     yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
     yield Item("DynamoDB: read units", PRODUCTS["Scan"] * PAGE_READ_UNITS, "dynamodb-read")
-    yield Item("X-Ray: traces", TRACED, "xray-trace")
+    yield Item("X-Ray: traces", traced(A_MILLION_A_MONTH), "xray-trace")
 
 
 def idle_month_bill() -> Iterator[Item]:
     """What a stage is billed a month in which nothing happens (thirty days, one run of each schedule a minute)."""
-    runs = Decimal(30 * 24 * 60)
+    runs = Decimal(MONTH)
     # A query that finds nothing is half a read unit, as an eventually consistent one; the monitor reads one item.
     yield Item("Lambda: invocations", 2 * runs, "lambda-request")
     seconds = runs * (Decimal("0.2") * _gigabytes("recover") + Decimal("0.1") * _gigabytes("dead_letter_monitor"))
@@ -101,7 +128,10 @@ def idle_month_bill() -> Iterator[Item]:
     # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time. Every 15 minutes
     # three empty receives say that there are no dead letters to replay.
     yield Item("SQS: requests", runs * (2 + 5 * 6 + Decimal(3) / 15), "sqs-request")
-    yield Item("CloudWatch: metrics that alarms look at", Decimal(33), "alarm-month")
+    # Two runs a minute are far from one a second.
+    yield Item("X-Ray: traces of the schedules", 2 * runs, "xray-trace")
+    yield Item("CloudWatch: metrics of the service", Decimal(len(IDLE_METRICS)), "metric-month")
+    yield Item("CloudWatch: metrics that alarms look at", Decimal(ALARM_METRICS), "alarm-month")
     yield Item("CloudWatch: a dashboard", Decimal(1), "dashboard-month")
     yield Item("KMS: the stage's key", Decimal(1), "kms-key-month")
 
@@ -121,9 +151,15 @@ def computed(price: Mapping[str, Decimal]) -> str:
     """The part of the document that follows from its prices."""
     return "\n\n".join(
         [
-            _table("A million orders with a key, fulfilled in full batches", order_bill(), price, _MILLION),
-            _table("A million duplicates", duplicate_bill(), price, _MILLION),
-            _table("A million pages of twenty products", products_bill(), price, _MILLION),
+            _table(
+                "A million orders with a key, evenly over a month, fulfilled in full batches",
+                order_bill(),
+                price,
+                _MILLION,
+            ),
+            _traces(price),
+            _table("A million duplicates, evenly over a month", duplicate_bill(), price, _MILLION),
+            _table("A million pages of twenty products, evenly over a month", products_bill(), price, _MILLION),
             _table("A month in which nothing happens", idle_month_bill(), price, 1),
         ]
     )
@@ -155,6 +191,21 @@ def _table(title: str, items: Iterator[Item], price: Mapping[str, Decimal], time
             f"| **together** | | **{total:,.2f}** |",
         ]
     )
+
+
+def _traces(price: Mapping[str, Decimal]) -> str:
+    """X-Ray's part of a million orders, which depends on how fast they come."""
+    rows = []
+    for rate in (A_MILLION_A_MONTH, Decimal(1), Decimal(10), Decimal(100)):
+        (units,) = (item.units for item in order_bill(rate=rate) if item.price == "xray-trace")
+        rows.append(f"| {rate:.1f} | {_number(units * _MILLION)} | {units * price['xray-trace'] * _MILLION:,.2f} |")
+    head = [
+        "### X-Ray's part of it, by orders a second",
+        "",
+        "| orders/s | traces | dollars |",
+        "| ---: | ---: | ---: |",
+    ]
+    return "\n".join([*head, *rows])
 
 
 def _number(value: Decimal) -> str:

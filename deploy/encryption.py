@@ -6,7 +6,7 @@ An overlay on the resources, which the stacks of the laptop and of the tests do 
 from collections.abc import Iterable
 from typing import Any
 
-_TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
+_TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable", "OperationsTable")
 _QUEUES = ("OrderQueue", "OrderDeadLetters", "OrderEventsDeadLetters")
 _KEY = {"Fn::GetAtt": ["StageKey", "Arn"]}
 _NONE = {"Ref": "AWS::NoValue"}

@@ -23,12 +23,16 @@ _OWN_ANSWERS = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "QUOTA_EXCEEDED": 429,
     "THROTTLED": 429,
+    "WAF_FILTERED": 429,
     "AUTHORIZER_FAILURE": 500,
     "API_CONFIGURATION_ERROR": 500,
     "INTEGRATION_FAILURE": 504,
     "INTEGRATION_TIMEOUT": 504,
 }
 """The gateway's own answers by their kind (Amazon API Gateway Developer Guide, "Gateway response types")."""
+
+_RETRY_AFTER = {"QUOTA_EXCEEDED": 1, "THROTTLED": 1, "WAF_FILTERED": 60}
+"""Seconds. The firewall counts the requests of five minutes, and its only rule is their number."""
 
 _LOGGED = {
     "apiRequestId": "$context.requestId",
@@ -92,7 +96,6 @@ def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
         "ResourcePath": path,
         "ThrottlingBurstLimit": {"Ref": f"{parameters}Burst"},
         "ThrottlingRateLimit": {"Ref": f"{parameters}Rate"},
-        "MetricsEnabled": True,
     }
 
 
@@ -118,8 +121,8 @@ def gateway_responses() -> dict[str, Any]:
     """The gateway's own answers as problem documents, like all the others."""
     answers = {kind: _answer(Problem.from_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
     answers["BAD_REQUEST_BODY"] = _answer(_not_an_order())
-    for kind in ("QUOTA_EXCEEDED", "THROTTLED"):
-        answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = "'1'"
+    for kind, seconds in _RETRY_AFTER.items():
+        answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = f"'{seconds}'"
     for kind, title in (("DEFAULT_4XX", "The request was refused"), ("DEFAULT_5XX", "The request failed")):
         answers[kind] = _template({"type": "about:blank", "title": title})
     return answers

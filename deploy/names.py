@@ -25,6 +25,15 @@ class Names:
         return {"Ref": log_group_id(function)} if self.packaged else {"Fn::Sub": log_group(function)}
 
 
+OPERATIONS_TABLE = "orderonce-${Stage}-operations"
+"""The table of `python -m ops`, with `${Stage}` in it. No function may use it."""
+
+
+def operations_table(stage: str) -> str:
+    """Its name in a stage."""
+    return OPERATIONS_TABLE.replace("${Stage}", stage)
+
+
 def log_group_id(function: str) -> str:
     """The logical id that Chalice gives a function's log group in a package."""
     return "ApiHandlerLogGroup" if function == "api_handler" else f"{FUNCTIONS[function]}LogGroup"

@@ -1,6 +1,5 @@
 """Stacks of CloudFormation: created or updated by a change set, watched until they are complete, deleted."""
 
-import hashlib
 import json
 import time
 import uuid
@@ -13,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
+from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
 
 if TYPE_CHECKING:
@@ -211,15 +210,17 @@ class Stacks:
 def upload(
     folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None], failure: str = ""
 ) -> tuple[str, Path]:
-    """Upload the zip by `put`, under a key by its content, and the template with that key; the template's key and file.
+    """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    By content: an unchanged zip does not change any function, unless the parameters change its settings, or the update
-    before was rolled back (`failure`: when).
+    The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
+    any function, unless the parameters change its settings, or the update before was rolled back (`failure`: when).
     """
     stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
-    code = f"orderonce/{stage}/{_digest(zipped)}.zip"
+    code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
+    if (bill := folder / SBOM_NAME).exists():
+        put(f"orderonce/{digest(zipped)}.cdx.json", bill)
     template = stamped(read(folder / TEMPLATE_NAME), parameters, failure)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -227,10 +228,6 @@ def upload(
     template["Parameters"]["CodeBucket"] = {"Type": "String", "Description": "Where the functions' zip is."}
     path = folder / "deployed.json"
     path.write_text(json.dumps(template, separators=(",", ":")), encoding="utf-8")
-    key = f"orderonce/{stage}/{_digest(path)}.json"
+    key = f"orderonce/{stage}/{digest(path)}.json"
     put(key, path)
     return key, path
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]

@@ -59,10 +59,15 @@ def stage_config(name: str) -> Mapping[str, Any]:
 def stage_parameters(name: str) -> dict[str, str]:
     """The values of the template's parameters for a deployed stage. Raises NoSuchStage.
 
-    The receives are those that the stage's consumer counts.
+    The receives are those that the stage's consumer counts. The visibility timeout is six of its time limits and its
+    batching window, as AWS advises: Lambda may retry a batch that it had to throttle (AWS Lambda Developer Guide,
+    "Creating and configuring an Amazon SQS event source mapping"). A message that failed is hidden by the consumer.
     """
-    receives = stage_config(name)["environment_variables"].get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
-    return {"Stage": name, "MaxReceives": receives, **read(PARAMETERS)[name]}
+    environment = stage_config(name)["environment_variables"]
+    receives = environment.get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
+    visible_after = 6 * function_timeout(name, "order_consumer") + int(environment["CONSUMER_BATCHING_WINDOW_SECONDS"])
+    of_queue = {"MaxReceives": receives, "VisibilityTimeout": str(visible_after)}
+    return {"Stage": name, **of_queue, **read(PARAMETERS)[name]}
 
 
 def function_timeout(stage: str, function: str) -> int:

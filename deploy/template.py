@@ -6,14 +6,15 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import canary, dead_letters, encryption, gateway
+from deploy import canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
-from deploy.names import Names, log_group_id, role_id
+from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
+from deploy.tables import RESTORABLE, with_tables_in_use
 from deploy.unrouted import application_routes
 
 _ENVIRONMENT = {
@@ -25,8 +26,10 @@ _ENVIRONMENT = {
     "ORDER_DEAD_LETTERS": "OrderDeadLetters",
     "EVENT_BUS": "EventBus",
     "ALERTS_TOPIC": "AlertsTopic",
+    "MAX_RECEIVES": "MaxReceives",
 }
-"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN."""
+"""Settings of a packaged function that are references: names of tables and bus, URLs of queues, the topic's ARN, and
+the parameter that the queue counts by."""
 
 
 def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
@@ -37,9 +40,9 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     names = Names(packaged=False)
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
-    own = (_api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
-    parts = (read(RESOURCES), *own, monitoring)
-    return _with_defaults(merged(*parts), stage)
+    own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
+    parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
+    return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
@@ -50,25 +53,30 @@ def merge_template(stage: str) -> dict[str, Any]:
     parts = (
         read(RESOURCES),
         gateway.overlay(retention),
+        domain.overlay(),
+        firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
+        _operations(),
         canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
+        capacity.overlay(TABLES),
         _monitoring(names, stage),
         canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
-    return _with_defaults(merged(*parts), stage)
+    return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def _functions() -> dict[str, Any]:
     """References in place of names, so that nothing in the stack is created before what it needs."""
-    environment = {"Environment": {"Variables": {name: {"Ref": resource} for name, resource in _ENVIRONMENT.items()}}}
+    environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
     for function, logical_id in FUNCTIONS.items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
-        resources[logical_id] = {"Properties": environment}
+        # Their names are in the environment, and not references.
+        resources[logical_id] = {"DependsOn": sorted(RESTORABLE), "Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
@@ -81,6 +89,24 @@ def _function_names() -> dict[str, Any]:
         for function, logical_id in FUNCTIONS.items()
         if function != "api_handler"
     }
+
+
+def _operations() -> dict[str, Any]:
+    """The table of `python -m ops`: what was there before a pause. A restore swaps other tables, never this one."""
+    key = "id"
+    table = {
+        "Type": "AWS::DynamoDB::Table",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "TableName": {"Fn::Sub": OPERATIONS_TABLE},
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
+    }
+    return {"Resources": {"OperationsTable": table}}
 
 
 def _api_log_group(names: Names, stage: str) -> dict[str, Any]:
@@ -100,7 +126,14 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
                 "Type": "String",
                 "Default": "",
                 "Description": "Who is notified of alarms and dead letters; empty: nobody, until somebody subscribes.",
-            }
+            },
+            "Alarm4xxPercent": {
+                "Type": "Number",
+                "Default": 50,
+                "MinValue": 0,
+                "MaxValue": 100,
+                "Description": "Of the API's answers, 429 included, beyond which 4xx are an alarm; 100: never.",
+            },
         },
         "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
         "Resources": {
@@ -133,7 +166,7 @@ def _protection() -> dict[str, Any]:
             }
         },
         "Conditions": {"IsProtected": {"Fn::Equals": [{"Ref": "Protected"}, "true"]}},
-        "Resources": {table: {"Properties": protected} for table in TABLES},
+        "Resources": {table: {"Properties": protected} for table in (*TABLES, "OperationsTable")},
     }
 
 

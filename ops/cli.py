@@ -8,6 +8,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained
+from deploy.hints import place_of
 from ops.catalogue import catalogue
 from ops.checking import stage
 from ops.dead_letters import dead_letters
@@ -15,6 +16,8 @@ from ops.intake import intake
 from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
+from ops.smoke import smoke
+from ops.tables import tables
 
 INTERRUPTED = 130
 
@@ -35,7 +38,7 @@ class Root(click.Group):
             click.echo(fault.ctx.get_help(), err=True)
             return fault.exit_code
         except click.NoSuchOption as fault:
-            return _failed(f"{fault.format_message()} {self._place_of(fault)}", fault.exit_code)
+            return _failed(f"{fault.format_message()} {place_of(self, 'python -m ops', fault)}", fault.exit_code)
         except click.UsageError as fault:
             where = fault.ctx.command_path if fault.ctx else extra.get("prog_name")
             return _failed(f"{fault.format_message()} (See {where} --help.)", fault.exit_code)
@@ -46,23 +49,6 @@ class Root(click.Group):
         except AWS_FAULTS as fault:  # before the stage was entered
             return _failed(explained(fault))
         return 0
-
-    def _place_of(self, fault: click.NoSuchOption) -> str:
-        """Where an option belongs that is not one of this command: before the command, or after which."""
-        own = {option for parameter in self.params for option in parameter.opts}
-        if fault.option_name in own:
-            before = f"python -m ops {fault.option_name} NAME COMMAND"
-            return f"It comes before the command: {before}. (See python -m ops --help.)"
-        owners = [
-            f"{group.name} {command.name}"
-            for group in self.commands.values()
-            if isinstance(group, click.Group)
-            for command in group.commands.values()
-            if any(fault.option_name in parameter.opts for parameter in command.params)
-        ]
-        where = fault.ctx.command_path if fault.ctx else "python -m ops"
-        known = f"It comes after the command that has it: {', '.join(owners)}. " if owners else ""
-        return f"{known}(See {where} --help.)"
 
 
 def _failed(sentence: str, status: int = 1) -> int:
@@ -76,5 +62,6 @@ def ops(stage: str) -> None:
     """Operate OrderOnce. A command that changes something writes an audit line to stderr and to OPS_AUDIT_LOG."""
 
 
-for group in (dead_letters, orders, keys, catalogue, intake, stage):
+stage.add_command(smoke)
+for group in (dead_letters, orders, keys, catalogue, intake, stage, tables):
     ops.add_command(group)

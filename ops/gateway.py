@@ -59,6 +59,7 @@ def _api(aws: Aws, stage: str, wanted: Sequence[Route], api: str, function: Func
             (verb, path): method["authorizationType"]
             for path, verbs in deployment.get("apiSummary", {}).items()
             for verb, method in verbs.items()
+            if "authorizationType" in method
         }
         defined = {route: method.get("authorizationType", "NONE") for route, method in methods.items()}
         yield from _authorization(stage, wanted, deployed or defined)

@@ -1,33 +1,21 @@
 """`intake`: stop what takes orders in and works on them, and let it go on."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from chalicelib.service import Service
 from deploy.confirming import confirm
+from deploy.names import operations_table
 from deploy.stages import DEPLOYED, PRODUCTION, stage_config
-from ops import output
+from ops import output, pausing
 from ops.audit import audited
 from ops.findings import Aws
 from ops.functions import Function, deployed_functions
-from ops.interrupts import finishing
+from ops.pausing import RecordTable, Valve
 from ops.stages import on_stage
 from ops.triggers import queue_mappings, rules_of
-
-
-@dataclass(frozen=True)
-class Valve:
-    """One thing that is stopped: its present state, whether it is open, and what opens (True) or closes it."""
-
-    name: str
-    state: str
-    is_open: bool
-    turn: Callable[[bool], object]
-
 
 PARTS = ("api", "consumer", "recover")
 
@@ -54,9 +42,14 @@ def status(service: Service) -> None:
 def pause(service: Service, parts: Sequence[str], yes: str | None) -> None:
     """Stop the API, then the consumer, then recovery; or only these PARTs: api, consumer, recover. Safe to repeat.
 
-    Clients get 5xx and send the same request again later; messages wait for seven days.
+    What was there is recorded first. Clients get 5xx and send the same request again later; messages wait for seven
+    days.
     """
-    _turn(service, "pause", parts, yes, to_open=False)
+    valves = _valves(service)
+    _confirm(service, "pause", yes)
+    with audited(service, "intake pause") as audit:
+        pausing.pause(valves, parts or PARTS, _record(service), audit.ids)
+    _show(_valves(service))
     output.hint("What runs now ends within a minute. `intake resume` goes on.")
 
 
@@ -67,26 +60,31 @@ def pause(service: Service, parts: Sequence[str], yes: str | None) -> None:
 def resume(service: Service, parts: Sequence[str], yes: str | None) -> None:
     """Start recovery, then the consumer, then the API; or only these PARTs. Safe to repeat.
 
-    The API gets the reserved concurrency of .chalice/config.json.
+    Each is as it was before the pause. What no pause has recorded gets its state of .chalice/config.json.
     """
-    _turn(service, "resume", parts, yes, to_open=True)
+    valves = _valves(service)
+    _confirm(service, "resume", yes)
+    with audited(service, "intake resume") as audit:
+        resumed = pausing.resume(valves, parts or PARTS, _record(service), audit.ids)
+    _show(_valves(service))
+    for valve in resumed.unrecorded:
+        output.hint(f"No pause has recorded {valve.part}: it is as .chalice/config.json says ({valve.configured}).")
+    for valve in resumed.left_closed:
+        output.hint(f"{valve.part} was closed before the pause, and stays so: `intake resume {valve.part}` opens it.")
 
 
-def _turn(service: Service, command: str, parts: Sequence[str], yes: str | None, *, to_open: bool) -> None:
+def _confirm(service: Service, command: str, yes: str | None) -> None:
     stage = service.settings.stage
-    valves = [valve for valve in _valves(service) if valve.name in (parts or PARTS)]
     if stage == PRODUCTION or yes is not None:
         confirm(f"{command} its intake", stage, yes)
-    with audited(service, f"intake {command}") as record:
-        for valve in reversed(valves) if to_open else valves:
-            with finishing():
-                valve.turn(to_open)
-                record.ids.append(valve.name)
-    _show(_valves(service))
+
+
+def _record(service: Service) -> RecordTable:
+    return RecordTable(service.dynamodb, operations_table(service.settings.stage))
 
 
 def _show(valves: Sequence[Valve]) -> None:
-    rows = [("open" if valve.is_open else "paused", valve.name, valve.state) for valve in valves]
+    rows = [("open" if valve.is_open else "paused", valve.part, valve.shown) for valve in valves]
     output.table(("", "what", "state"), rows)
 
 
@@ -102,7 +100,7 @@ def _valves(service: Service) -> list[Valve]:
         *_mappings(aws, service, functions["order_consumer"]),
         *_rules(aws, functions["recover"]),
     ]
-    missing = set(PARTS) - {valve.name for valve in valves}
+    missing = set(PARTS) - {valve.part for valve in valves}
     if missing:
         raise click.ClickException(f"Not deployed: {', '.join(sorted(missing))}. See `stage check {stage}`.")
     return valves
@@ -110,36 +108,38 @@ def _valves(service: Service) -> list[Valve]:
 
 def _api(aws: Aws, stage: str, function: Function) -> Valve:
     lambdas, which = aws.client("lambda"), function.by_name
-    reserved = lambdas.get_function_concurrency(**which).get("ReservedConcurrentExecutions")
-    configured = stage_config(stage)["lambda_functions"]["api_handler"].get("reserved_concurrency")
+    reserved = lambdas.get_function_concurrency(**which).get("ReservedConcurrentExecutions", "none")
+    configured = stage_config(stage)["lambda_functions"]["api_handler"].get("reserved_concurrency", "none")
 
-    def turn(to_open: bool) -> None:
-        if to_open and configured is None:
+    def turn(state: str) -> None:
+        if state == "none":
             lambdas.delete_function_concurrency(**which)
         else:
-            lambdas.put_function_concurrency(**which, ReservedConcurrentExecutions=configured if to_open else 0)
+            lambdas.put_function_concurrency(**which, ReservedConcurrentExecutions=int(state))
 
-    return Valve("api", f"reserved concurrency: {'none' if reserved is None else reserved}", reserved != 0, turn)
+    return Valve("api", function.name, str(reserved), "0", str(configured), f"reserved concurrency: {reserved}", turn)
 
 
 def _mappings(aws: Aws, service: Service, consumers: Sequence[Function]) -> Iterator[Valve]:
     own, _ = queue_mappings(aws, service.settings, consumers)
-    for mapping in own:
-        update = partial(aws.client("lambda").update_event_source_mapping, UUID=mapping["UUID"])
-        state = mapping["State"]
-        yield Valve("consumer", f"mapping: {state}", state not in ("Disabled", "Disabling"), _enabling(update))
+    return (_mapping(aws.client("lambda"), mapping["UUID"], mapping["State"]) for mapping in own)
 
 
-def _enabling(update: Callable[..., Any]) -> Callable[[bool], object]:
-    return lambda to_open: update(Enabled=to_open)
+def _mapping(lambdas: Any, uuid: str, shown: str) -> Valve:
+    def turn(state: str) -> None:
+        lambdas.update_event_source_mapping(UUID=uuid, Enabled=state == "Enabled")
+
+    state = "Disabled" if shown in ("Disabled", "Disabling") else "Enabled"
+    return Valve("consumer", uuid, state, "Disabled", "Enabled", f"mapping: {shown}", turn)
 
 
 def _rules(aws: Aws, functions: Sequence[Function]) -> Iterator[Valve]:
     events = aws.client("events")
-    for rule in rules_of(aws, functions):
-        state = events.describe_rule(Name=rule)["State"]
-        yield Valve("recover", f"schedule: {state}", state != "DISABLED", _switching(events, rule))
+    return (_rule(events, name, events.describe_rule(Name=name)["State"]) for name in rules_of(aws, functions))
 
 
-def _switching(events: Any, rule: str) -> Callable[[bool], object]:
-    return lambda to_open: (events.enable_rule if to_open else events.disable_rule)(Name=rule)
+def _rule(events: Any, name: str, shown: str) -> Valve:
+    def turn(state: str) -> None:
+        (events.disable_rule if state == "DISABLED" else events.enable_rule)(Name=name)
+
+    return Valve("recover", name, shown, "DISABLED", "ENABLED", f"schedule: {shown}", turn)

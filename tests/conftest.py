@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for. What they are made of is in tests/support."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ from tests.support.stage import Stage, dummy_environment, on_dynamodb_local, on_
 if TYPE_CHECKING:
     from tests.support.shop import Shop
 
-# A shared machine is slow now and then: that is not a failure of a property.
-settings.register_profile("suite", deadline=None, print_blob=True)
+# A shared machine is slow now and then: that is not a failure of a property. SAME_EXAMPLES=1, in CI: no new examples,
+# so that a change is judged by itself, and not by chance.
+settings.register_profile("suite", deadline=None, print_blob=True, derandomize=os.environ.get("SAME_EXAMPLES") == "1")
 settings.load_profile("suite")
 
 

@@ -52,7 +52,7 @@ UNDELIVERED = metric(
 )
 OVERDUE, FAULTS = business("OrdersOverdue"), business("UnexpectedFaults")
 FAILED, CONFIRMED, CANCELLED = (business(f"Orders{end}") for end in ("Failed", "Confirmed", "Cancelled"))
-REQUESTS, ANSWERS_5XX = api("Count"), api("5XXError")
+REQUESTS, ANSWERS_4XX, ANSWERS_5XX = api("Count"), api("4XXError"), api("5XXError")
 ERRORS = of_function("Errors", "order_consumer")
 KINDS = ("Read", "Write")
 
@@ -129,6 +129,18 @@ CASES: Mapping[str, Case] = {
         [
             {REQUESTS: each(ALL_DAY, 100), ANSWERS_5XX: each(ALL_DAY, 5)},
             {REQUESTS: each(ALL_DAY, 1), ANSWERS_5XX: [*each(ALL_DAY, 0), *each(MORNING, 1)]},  # too few requests
+            {},
+        ],
+    ),
+    "api-4xx-rate": Case(
+        [
+            {REQUESTS: each(ALL_DAY, 100), ANSWERS_4XX: [*each(ALL_DAY, 1), *each(MORNING, 60)]},
+            {REQUESTS: [*each(ALL_DAY, 1), *each(MORNING, 6_000)], ANSWERS_4XX: each(MORNING, 5_900)},  # a storm of 429
+        ],
+        [
+            {REQUESTS: each(ALL_DAY, 100), ANSWERS_4XX: each(ALL_DAY, 20)},
+            {REQUESTS: each(ALL_DAY, 100), ANSWERS_4XX: [*each(ALL_DAY, 1), *each(range(480, 485), 90)]},  # once
+            {REQUESTS: each(ALL_DAY, 10), ANSWERS_4XX: each(ALL_DAY, 10)},  # one client's mistake
             {},
         ],
     ),

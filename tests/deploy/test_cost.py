@@ -1,9 +1,15 @@
 """docs/cost.md: the calls that it counts are counted here."""
 
+import json
 from collections import Counter
+from decimal import Decimal
 
+import pytest
+
+from chalicelib import telemetry
 from deploy import cost
-from deploy.template import resources_template
+from deploy.stages import DEPLOYED
+from deploy.template import merge_template, resources_template
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.shop import Shop, opened
@@ -72,7 +78,7 @@ def test_the_page_is_computed_from_its_prices() -> None:
     assert cost.updated(dearer) != dearer
 
 
-def test_the_alarms_that_are_billed_are_those_of_the_stage() -> None:
+def test_the_metrics_that_are_billed_are_those_of_the_alarms() -> None:
     """An alarm is billed by the metrics that it looks at."""
     alarms = [
         resource["Properties"]
@@ -80,5 +86,36 @@ def test_the_alarms_that_are_billed_are_those_of_the_stage() -> None:
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
     metrics = sum(sum("MetricStat" in query for query in alarm.get("Metrics", ())) or 1 for alarm in alarms)
-    (billed,) = (item.units for item in cost.idle_month_bill() if item.price == "alarm-month")
-    assert billed == metrics
+    assert metrics == cost.ALARM_METRICS
+
+
+def test_the_metrics_that_are_billed_are_those_that_the_service_reports(small_shop: Shop) -> None:
+    """Of a minute in which nothing happens, and of one in which an order comes and is confirmed."""
+    small_shop.warm_up()
+    small_shop.recover()
+    with telemetry.invocation():
+        small_shop.service.monitor.watch("123456789012")
+    assert sorted(small_shop.metrics) == sorted(cost.IDLE_METRICS)
+    small_shop.metrics.clear()
+    small_shop.place(small_shop.order(), key="k1")
+    small_shop.run_queue()
+    assert sorted(small_shop.metrics) == sorted(cost.ORDER_METRICS)
+
+
+@pytest.mark.parametrize(
+    ("rate", "share"), [("0.001", "1"), ("0.4", "1"), ("1", "1"), ("2", "0.525"), ("21", "0.0952"), ("1000", "0.0510")]
+)
+def test_the_first_request_of_a_second_is_traced_and_a_twentieth_of_the_others(rate: str, share: str) -> None:
+    assert cost.traced(Decimal(rate)).quantize(Decimal("0.0001")) == Decimal(share).quantize(Decimal("0.0001"))
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_no_detailed_metric_of_the_api_is_paid_for_that_nothing_looks_at(stage: str) -> None:
+    """Alarms and dashboard look at the API as a whole: a detailed metric has the dimension Method too."""
+    template = merge_template(stage)["Resources"]
+    assert not [
+        setting for setting in template["RestAPI"]["Properties"]["MethodSettings"] if "MetricsEnabled" in setting
+    ]
+    watching = [r for r in template.values() if r.get("Type", "").startswith("AWS::CloudWatch::")]
+    assert watching
+    assert '"Method"' not in json.dumps(watching).replace("\\", "")

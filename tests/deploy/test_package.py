@@ -15,8 +15,10 @@ from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.tables import RESTORABLE, by_name
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.deploy.support.conditions import Conditions
 from tests.support.template import Template
 
 ARN_OF_ORDERS = {"Fn::GetAtt": ["OrderQueue", "Arn"]}
@@ -101,14 +103,14 @@ def test_each_function_has_a_role_with_its_own_policy_and_only_codedeploy_has_an
     for function in FUNCTIONS:
         assert package.function(function)["Role"] == {"Fn::GetAtt": [role_id(function), "Arn"]}
         (policy,) = package.properties(role_id(function))["Policies"]
-        assert policy["PolicyDocument"] == packaged_policy(function)
+        assert policy["PolicyDocument"] == by_name(packaged_policy(function))
 
 
 def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> None:
     """Except asking for a queue's URL, which its settings have."""
     for function, grants in GRANTS.items():
         allowed = {a for grant in grants for a in grant.actions} - {"sqs:GetQueueUrl"}
-        packaged = {a for statement in packaged_policy(function)["Statement"] for a in statement["Action"]}
+        packaged = {a for statement in by_name(packaged_policy(function))["Statement"] for a in statement["Action"]}
         assert {a for a in packaged if not a.startswith(("logs:", "xray:"))} == allowed
 
 
@@ -130,16 +132,21 @@ def test_each_function_is_as_its_stage_says(function: str, package: Package) -> 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_settings_that_name_resources_are_references(function: str, package: Package) -> None:
     variables = package.function(function)["Environment"]["Variables"]
-    by_name = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
-    assert set(by_name) <= {"POWERTOOLS_SERVICE_NAME"}
-    references = {value["Ref"] for value in variables.values() if isinstance(value, dict)}
-    assert references <= package.resources.keys()
-    assert len(references) == 8
+    named = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
+    assert set(named) <= {"POWERTOOLS_SERVICE_NAME", *RESTORABLE.values()}  # test_tables.py is about those tables
+    references = {value["Ref"] for value in variables.values() if isinstance(value, dict) and "Ref" in value}
+    assert references <= package.resources.keys() | {"MaxReceives"}
+    assert len(references) == 6
 
 
 def test_the_consumer_ends_well_before_its_messages_are_seen_again(package: Package) -> None:
-    assert package.function("order_consumer")["Timeout"] == 10
-    assert package.properties("OrderQueue")["VisibilityTimeout"] == 60
+    stage = stage_name(package)
+    window = int(stage_config(stage)["environment_variables"]["CONSUMER_BATCHING_WINDOW_SECONDS"])
+    timeout = package.function("order_consumer")["Timeout"]
+    assert timeout == 10
+    for template in (package.template, resources_template(stage)):
+        queue = Conditions(template).resources["OrderQueue"]["Properties"]
+        assert queue["VisibilityTimeout"] == 6 * timeout + window, "as AWS advises"
     longest = AppSettings.from_environment({"CONSUMER_BATCHING_WINDOW_SECONDS": "40"}).batching_window
     assert longest + 10 < 60, "what waits for the rest of its batch is in flight"
     with pytest.raises(BadSetting):
@@ -303,7 +310,7 @@ def test_tables_queues_and_the_key_are_retained(package: Package) -> None:
 
 def test_every_table_can_be_restored_to_a_point_in_time(package: Package) -> None:
     tables = package.of_type("AWS::DynamoDB::Table")
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables.values():
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
@@ -373,10 +380,21 @@ def test_every_log_group_is_kept_for_a_time(package: Package) -> None:
     assert all(group["RetentionInDays"] > 0 for group in groups.values())
 
 
-def test_receives_are_counted_alike_by_queue_and_consumer(package: Package) -> None:
-    variables = package.function("order_consumer")["Environment"]["Variables"]
-    parameter = package.template["Parameters"]["MaxReceives"]
-    assert str(parameter["Default"]) == variables.get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
+@pytest.mark.parametrize("receives", [None, 5])
+def test_receives_are_counted_alike_by_queue_and_functions(receives: int | None, package: Package) -> None:
+    """Whatever the stack's parameter is: it is the only source of both."""
+    values = {"MaxReceives": receives} if receives else {}
+    resources = Conditions(package.template, **values).resources
+    counted = resources["OrderQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+    assert counted == (receives or DEFAULT_MAX_RECEIVES)
+    for logical_id in FUNCTIONS.values():
+        assert resources[logical_id]["Properties"]["Environment"]["Variables"]["MAX_RECEIVES"] == counted
+
+
+def test_without_a_value_of_a_stage_queue_and_consumer_have_the_same_default() -> None:
+    """On the laptop, and where `chalice deploy` sets no MAX_RECEIVES."""
+    parameters = json.loads(RESOURCES.read_text(encoding="utf-8"))["Parameters"]
+    assert parameters["MaxReceives"]["Default"] == DEFAULT_MAX_RECEIVES
 
 
 def test_a_stages_own_receives_reach_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,8 @@ def test_nothing_is_found_in_an_empty_account(account: Leftovers) -> None:
 
 
 def test_tables_queues_log_and_key_of_the_stage_are_found_by_name(account: Leftovers) -> None:
-    for table in ("orders", "inventory", "idempotency", "payments"):
+    names = ("orders", "inventory", "idempotency", "payments", "operations")
+    for table in names:
         for stage in ("prod", "other"):
             account.dynamodb.create_table(
                 TableName=f"orderonce-{stage}-{table}",
@@ -187,8 +188,7 @@ def test_tables_queues_log_and_key_of_the_stage_are_found_by_name(account: Lefto
     account.logs.create_log_group(logGroupName="/aws/events/orderonce-prod-other")
     found = account.of(PROD, stage_parameters("prod"))
     assert found == {
-        **{f"{name}Table": {"TableName": f"orderonce-prod-{name.lower()}"} for name in ("Orders", "Inventory")},
-        **{f"{name}Table": {"TableName": f"orderonce-prod-{name.lower()}"} for name in ("Idempotency", "Payments")},
+        **{f"{name.capitalize()}Table": {"TableName": f"orderonce-prod-{name}"} for name in names},
         "OrderDeadLetters": {"QueueUrl": dead},
         "StageKey": {"KeyId": "prod"},
     }

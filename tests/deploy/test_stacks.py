@@ -17,7 +17,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
-from deploy import packaging
+from deploy import packaging, tables
 from deploy.digests import SHARED_SETTINGS
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
@@ -27,6 +27,7 @@ from tests.deploy.packages import Package
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")  # moto does not know all resources
 
 Run = Callable[..., Result]
+TABLES = ("idempotency", "inventory", "operations", "orders", "payments")
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def stacks() -> list[str]:
 def test_make_resources_creates_all_that_the_stage_needs(run: Run) -> None:
     result = run("resources", "--stage", "dev")
     assert result.exit_code == 0, result.output
-    assert table_names() == [f"orderonce-dev-{name}" for name in ("idempotency", "inventory", "orders", "payments")]
+    assert table_names() == [f"orderonce-dev-{name}" for name in TABLES]
     (board,) = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
     assert board["DashboardName"] == "orderonce-dev"
 
@@ -143,6 +144,55 @@ def test_a_release_that_was_rolled_back_is_known(status: str, failure: str) -> N
     assert Stacks(client).failure("s") == failure
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--stage", "dev", "resources"], "It comes after the command that has it: template, resources,"),
+        (["resources", "--stage", "dev", "--bucket", "b"], "It comes after the command that has it: stack. "),
+        (["resources", "--stage", "dev", "--nonsense"], "(See python -m deploy resources --help.)"),
+    ],
+)
+def test_an_option_in_the_wrong_place_gets_a_hint(arguments: list[str], hint: str, run: Run) -> None:
+    result = CliRunner().invoke(command.main, arguments, prog_name="python -m deploy")
+    assert (result.exit_code, stacks()) == (2, [])
+    assert hint in result.output
+
+
+def test_restored_tables_are_used_until_the_deployment_says_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deploys(restored: str | None) -> Result:
+        monkeypatch.delenv("RESTORED", raising=False)
+        if restored is not None:
+            monkeypatch.setenv("RESTORED", restored)
+        return run("resources", "--stage", "dev")
+
+    def in_use() -> str:
+        (stack,) = boto3.client("cloudformation").describe_stacks()["Stacks"]
+        given = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+        return given.get(tables.PARAMETER, "")
+
+    assert deploys(None).exit_code == 0
+    refused = deploys("monday")
+    assert (refused.exit_code, in_use()) == (1, "")
+    assert "The table orderonce-dev-orders-monday does not exist in account 123456789012" in refused.output
+    key: Any = {
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    for table in tables.table_names("dev", "-monday").values():
+        hashed: Any = [{"AttributeName": "id", "KeyType": "HASH"}]
+        boto3.client("dynamodb").create_table(TableName=table, KeySchema=hashed, **key)
+    for restored in ("monday", None, ""):
+        assert (deploys(restored).exit_code, in_use()) == (0, "-monday")
+    assert (deploys("none").exit_code, in_use()) == (0, "")
+    assert deploys("monday").exit_code == 0
+    assert (
+        "Restored tables were in use: deploy again with RESTORED=monday."
+        in run("destroy", "--stage", "dev", "--yes", "dev").output.splitlines()
+    )
+
+
 @pytest.mark.parametrize("arguments", [["package", "--out", "out"], ["stack", "--bucket", "a-bucket"]])
 def test_another_python_than_the_functions_own_is_refused_in_one_sentence(
     arguments: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +225,7 @@ def test_make_destroy_says_what_is_kept(run: Run) -> None:
     left = [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]]
     assert left == ["/aws/lambda/orderonce-development"]
     kept = [line for line in result.output.splitlines() if line.startswith("kept: ")]
-    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == 4
+    assert sum("AWS::DynamoDB::Table orderonce-dev-" in line for line in kept) == len(TABLES)
     assert sum("AWS::SQS::Queue" in line for line in kept) == 3
     assert not boto3.client("cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"]
 
@@ -213,7 +263,7 @@ def test_a_stage_is_not_destroyed_under_the_functions_of_chalice(run: Run) -> No
     result = run("destroy", "--stage", "dev", "--yes", "dev")
     assert result.exit_code == 1
     assert "chalice delete --stage dev" in result.output
-    assert len(table_names()) == 4
+    assert len(table_names()) == len(TABLES)
     assert len(stacks()) == 1
 
 
@@ -242,12 +292,11 @@ def test_what_aws_refuses_is_one_sentence_with_account_and_region(run: Run, monk
     ],
 )
 def test_a_bad_bucket_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, bucket: str, sentence: str) -> None:
-    def package(_: str, out: Path) -> None:
+    def package(_: str, out: Path, __: None) -> None:
         (out / "deployment.zip").write_bytes(b"zip")
         (out / "sam.json").write_text('{"Resources": {}, "Parameters": {}}', "utf-8")
 
-    monkeypatch.setattr(command, "package", package)
-    monkeypatch.setattr(command, "check_python", lambda _: None)
+    monkeypatch.setattr(command, "_package", package)
     result = run("stack", "--stage", "dev", "--bucket", bucket)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {sentence}"), result.output

@@ -9,11 +9,9 @@ import pytest
 
 from deploy.canary import ALIAS, MINUTES, RELEASED
 from deploy.digests import references, stamped
-from deploy.merging import merged
 from deploy.stages import FUNCTIONS, stage_parameters
 from tests.deploy.packages import Package
 from tests.deploy.support.sam import transformed
-from tests.deploy.test_digests import RENAMED
 from tests.support.environments import NotInstalled
 from tests.support.skipping import skip
 
@@ -101,14 +99,14 @@ def test_everything_that_invokes_a_function_invokes_its_alias(resources: dict[st
 
 
 def test_a_changed_parameter_publishes_a_version(prod: Package) -> None:
-    template = merged(prod.template, RENAMED)
+    template = prod.template
 
     def published(*, digest: bool, **parameters: str) -> dict[str, str]:
         values = stage_parameters("prod") | parameters
         return versions(run_transform(stamped(template, values) if digest else template, **values))
 
-    assert published(digest=False) == published(digest=False, OrdersTableName="restored"), "the digest has no use"
-    before, after = published(digest=True), published(digest=True, OrdersTableName="restored")
+    assert published(digest=False) == published(digest=False, RestoredTables="-monday"), "the digest has no use"
+    before, after = published(digest=True), published(digest=True, RestoredTables="-monday")
     assert before.keys() == after.keys() == {FUNCTIONS[function] for function in RELEASED}
     assert not set(before.values()) & set(after.values())
     assert published(digest=True) == before

@@ -24,6 +24,7 @@ ALARMS = {
     "unexpected-faults",
     "failed-orders-rate",
     "api-5xx-rate",
+    "api-4xx-rate",
     "failed-batches",
     "lambda-throttles",
     "dynamodb-throttles",
@@ -149,7 +150,7 @@ def test_the_dashboard_shows_what_the_operator_asks_for(package: Package) -> Non
 def test_the_dashboard_names_existing_resources(package: Package) -> None:
     body = package.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
     named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", body)}
-    assert named - {"Stage", "AWS::Region"} <= package.resources.keys()
+    assert named - {"Stage", "RestoredTables", "AWS::Region"} <= package.resources.keys()
     assert set(FUNCTIONS.values()) <= named
 
 

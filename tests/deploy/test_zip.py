@@ -5,18 +5,18 @@ It is made of the real requirements, so it needs a package index. Skipped withou
 """
 
 import os
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from deploy.packaging import ZIP_NAME, PackagingFailed, package
+from deploy.packaging import ZIP_NAME, package
+from deploy.sbom import bill_of_materials
 from deploy.stages import ROOT
-from deploy.vendoring import requirements, vendor
-from tests.deploy.packages import without_dependencies
+from deploy.vendoring import InstallationFailed, install, locked, vendor
 from tests.deploy.test_tracing import IN_LAMBDA, PROGRAM, run
 from tests.support.skipping import skip
 
@@ -29,29 +29,25 @@ MAX_BYTES_UNPACKED = 12_000_000
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project as `make vendor` leaves it."""
-    folder = without_dependencies(tmp_path_factory.mktemp("project"))
-    shutil.copy(ROOT / "requirements.txt", folder)
+def vendored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is locked, installed."""
+    folder = tmp_path_factory.mktemp("vendored")
     try:
-        vendor(folder / "vendor")
-    except subprocess.CalledProcessError as error:
+        install(folder)
+    except InstallationFailed as error:
         _no_index(str(error))
     return folder
 
 
 @pytest.fixture(scope="module")
-def zipped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+def zipped(vendored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     out = tmp_path_factory.mktemp("out")
-    try:
-        package("prod", out, project)
-    except PackagingFailed as error:
-        _no_index(str(error))
+    package("prod", out, vendored=vendored)
     with zipfile.ZipFile(out / ZIP_NAME) as archive:
         yield archive
 
 
-def _no_index(reason: str) -> None:
+def _no_index(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_PACKAGE_INDEX") == "1":
         pytest.fail(reason)
     skip(
@@ -82,17 +78,43 @@ def test_compiled_parts_are_for_lambdas_processor(zipped: zipfile.ZipFile) -> No
     assert [name for name in compiled if "aarch64" not in name] == []
 
 
-def test_the_vendored_sdk_traces(project: Path) -> None:
-    environment = {**IN_LAMBDA, "PYTHONPATH": str(project / "vendor")}
+def test_chalice_in_the_zip_is_the_locked_one(zipped: zipfile.ZipFile, vendored: Path) -> None:
+    names = [name for name in zipped.namelist() if name.startswith("chalice/")]
+    assert names == ["chalice/__init__.py", "chalice/app.py"]
+    assert [zipped.read(name) for name in names] == [(vendored / name).read_bytes() for name in names]
+
+
+def test_the_bill_of_materials_lists_every_package_in_the_zip(zipped: zipfile.ZipFile, vendored: Path) -> None:
+    bill = bill_of_materials(locked(), vendored, "0" * 64)
+    listed = {(component["name"].replace("-", "_"), component["version"]) for component in bill["components"]}
+    infos = {name.partition(".dist-info/")[0] for name in zipped.namelist() if ".dist-info/" in name}
+    assert listed == {tuple(info.rsplit("-", 1)) for info in infos}
+    assert all(component["licenses"] for component in bill["components"])
+
+
+def test_nothing_in_the_zip_depends_on_the_machine_that_packaged_it(zipped: zipfile.ZipFile) -> None:
+    """Not times, not the path of its Python (pip writes both), not which modules had been compiled."""
+    assert {entry.date_time for entry in zipped.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert zipped.namelist() == sorted(zipped.namelist())
+    assert not [name for name in zipped.namelist() if name.endswith((".pyc", "/RECORD")) or name.startswith("bin/")]
+    assert not [name for name in zipped.namelist() if str(ROOT).encode() in zipped.read(name)]
+
+
+def test_a_file_with_another_hash_than_the_locked_one_is_not_installed(vendored: Path, tmp_path: Path) -> None:
+    first, *others = locked()
+    lock = tmp_path / "lock.txt"
+    lock.write_text("".join(f"{each}\n" for each in (replace(first, sha256="0" * 64), *others)), "utf-8")
+    with pytest.raises(InstallationFailed, match="DO NOT MATCH THE HASHES"):
+        install(tmp_path / "vendored", lock)
+
+
+def test_the_vendored_sdk_traces(vendored: Path, tmp_path: Path) -> None:
+    vendor(tmp_path / "vendor")
+    assert {path.name for path in (tmp_path / "vendor").iterdir() if "." not in path.name} == {
+        "aws_xray_sdk",
+        "wrapt",
+        "wrapt-stubs",
+    }
+    environment = {**IN_LAMBDA, "PYTHONPATH": str(tmp_path / "vendor")}
     where = "import aws_xray_sdk; assert 'vendor' in aws_xray_sdk.__file__, aws_xray_sdk.__file__\n"
     assert run(environment, where + PROGRAM)[0] is True
-
-
-def test_the_requirements_of_lambda_do_not_name_botocore() -> None:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert "boto" not in "".join(line for line in lines if not line.startswith("#"))
-
-
-def test_a_version_that_is_not_pinned_is_named() -> None:
-    with pytest.raises(LookupError, match="wrapt"):
-        requirements("aws-xray-sdk==2.15.0\n")

@@ -5,19 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.support.laptop import Laptop, running_laptop
 from tests.support.skipping import skip
 from tests.support.snippets import Snippet
-
-T = TypeVar("T")
 
 LAPTOP_API, LAPTOP_AWS = "http://127.0.0.1:8000", "http://127.0.0.1:8010"
 """Where the documents say that the laptop stack is."""
@@ -77,15 +73,6 @@ def laptop() -> Iterator[Laptop]:
 def reader(tmp_path: Path, laptop: Laptop) -> Reader:
     """A reader beside a running laptop stack."""
     return Reader(tmp_path, laptop)
-
-
-def eventually(look: Callable[[], T], seconds: float = 20) -> T:
-    """What it finds, once it finds something."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, "it did not come in time"
-        time.sleep(0.1)
-    return found
 
 
 NEEDED = {"js": ("node", (18,)), "sh": ("curl", (7, 75))}

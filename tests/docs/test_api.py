@@ -15,10 +15,11 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.docs.conftest import Reader, eventually, interpreter
+from tests.docs.conftest import Reader, interpreter
 from tests.support.laptop import Laptop
 from tests.support.signed_gateway import PERMANENT, TEMPORARY, Gateway, Received, signed_gateway, why_refused
 from tests.support.snippets import snippet
+from tests.support.waiting import until
 
 ORDER = snippet("docs/api.md", '"customerId": "CUST-42"')
 EVENT = snippet("docs/api.md", '"orderId": "ORD-20260420-001"')
@@ -45,7 +46,7 @@ def test_a_producers_event_is_sent_twice_and_becomes_one_order(reader: Reader, l
         orders = [order for order in orders_of(laptop.api, "CUST-42") if order["status"] == "CONFIRMED"]
         return [order["orderId"] for order in orders if order["orderId"].startswith("ORD-")]
 
-    assert eventually(confirmed).count("ORD-20260420-001") == 1
+    assert until(confirmed).count("ORD-20260420-001") == 1
 
 
 # --- signed requests ---

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.docs.conftest import Reader, eventually
+from tests.docs.conftest import Reader
 from tests.support.laptop import Laptop
 from tests.support.snippets import snippet
 from tests.support.template import ROOT
+from tests.support.waiting import until
 
 EXAMPLE = json.loads(snippet("docs/events.md", '"version": "0"').text)
 TEMPLATE = snippet("docs/events.md", "Parameters:")
@@ -41,10 +42,10 @@ def published(laptop: Laptop, queue: str) -> list[Any]:
     sqs = boto3.client("sqs")
     for key, ways in {"ev-1": ["ship", "deliver"], "ev-2": ["cancel"]}.items():
         order = post(laptop, "/orders", body, key)
-        eventually(partial(arrived, order, "OrderPlaced"))
+        until(partial(arrived, order, "OrderPlaced"))
         for way in ways:
             post(laptop, f"/orders/{order['orderId']}/{way}")
-            eventually(partial(arrived, order, f"Order{DONE[way]}"))
+            until(partial(arrived, order, f"Order{DONE[way]}"))
     return events
 
 

@@ -12,12 +12,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.docs.conftest import Reader, eventually
+from tests.docs.conftest import Reader
 from tests.support.checkout import checkout
 from tests.support.network import free_port
 from tests.support.skipping import skip
 from tests.support.snippets import commands, snippet
 from tests.support.template import ROOT, Template
+from tests.support.waiting import until
 
 CLONE = snippet("README.md", "git clone ")
 RUN = snippet("README.md", "make run")
@@ -108,7 +109,7 @@ def _started(reader: Reader, command: str, port: int) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        eventually(lambda: _answers(port))
+        until(lambda: _answers(port))
         yield
     finally:
         os.killpg(process.pid, signal.SIGINT)

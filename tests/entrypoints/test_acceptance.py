@@ -157,7 +157,7 @@ def check_read_alike(documents: Sequence[Any], readers: Collection[str]) -> None
             assert quick == slow
 
 
-@given(documents)
+@given(documents.filter(lambda document: not has_float(document)))  # jsonschema itself fails on one beside Decimals
 @settings(max_examples=100)
 def test_a_request_is_read_or_refused_as_jsonschema_alone_would_have_it(document: Any) -> None:
     check_read_alike([document], READERS)

@@ -134,6 +134,7 @@ class Play:
         self.produced: dict[str, list[int]] = {}
         self.cancelled: dict[str, str] = {}
         self.reached: dict[str, set[Status]] = {}
+        self.to_purge: set[str] = set()
         self.purged: list[str] = []
         self.newer: dict[tuple[str, str], Any] = {}
         self.stock_before = dict(STOCK)
@@ -310,8 +311,9 @@ class Play:
     def land(self) -> None:
         """Calls that timed out take effect after all."""
         self.struck.payments.land()
-        for process in self.late:
-            process.land()
+        with self._noting_purged():
+            for process in self.late:
+                process.land()
         self.late.clear()
 
     # --- operators ---
@@ -354,13 +356,24 @@ class Play:
 
     def purge(self, fault: str | None = None) -> None:
         """All dead letters are deleted. An order that only they know is the operator's loss."""
+        with (
+            self._noting_purged(),
+            self._fault(fault) as process,
+            suppress(*FAULTED),
+            process.service.dead_letters.receiving(60) as in_flight,
+        ):
+            letters = list(in_flight.letters(1000))
+            self.to_purge |= {letter.message_id for letter in letters}
+            process.service.dead_letters.purge(in_flight, letters)
+
+    @contextmanager
+    def _noting_purged(self) -> Iterator[None]:
+        """Of what somebody wanted to purge, what is deleted within this context."""
         before = self.letters()
         stored = self._orders()
-        with self._fault(fault) as process, suppress(*FAULTED), process.service.dead_letters.receiving(60) as in_flight:
-            letters = list(in_flight.letters(1000))
-            process.service.dead_letters.purge(in_flight, letters)
+        yield
         left = {message.message_id for message in self.letters()}
-        gone = [message.body for message in before if message.message_id not in left]
+        gone = [m.body for m in before if m.message_id in self.to_purge - left]
         self.purged += gone
         self.expected -= {order_id for body in gone if (order_id := order_id_in(body)) not in stored}
 

@@ -4,9 +4,13 @@ import json
 import shlex
 from collections.abc import Iterator
 
+import boto3
 import pytest
 from click.testing import Result
 
+from app import app
+from deploy.policies import GRANTS
+from ops.intake import PARTS
 from tests.ops.conftest import audit_of
 from tests.ops.live_stage import WAYS, Answers, live_stage, operate
 from tests.ops.test_documented import alike, steps
@@ -14,7 +18,15 @@ from tests.support.snippets import commands, snippet
 
 PAUSED = snippet("docs/operating.md", "$ ops intake status")
 RUNBOOK = snippet("docs/runbook.md", ".venv/bin/python -m ops --stage prod intake status")
-WRITES = ("PutFunctionConcurrency", "UpdateEventSourceMapping", "DisableRule")
+PAUSES = {"PutItem": 0, "PutFunctionConcurrency": 0, "UpdateEventSourceMapping": 1, "DisableRule": 2}
+RESUMES = {
+    "GetItem": 0,
+    "EnableRule": 0,
+    "UpdateEventSourceMapping": 1,
+    "DeleteFunctionConcurrency": 2,
+    "DeleteItem": 3,
+}
+"""The calls of a pause and of a resume, and how many parts are done before each."""
 
 
 @pytest.fixture(scope="module", params=["chalice deploy", "make deploy, by alias"], autouse=True)
@@ -70,16 +82,65 @@ def test_the_queue_can_be_worked_off_before_the_api_is_open(stage: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["chalice deploy"], indirect=True, scope="module")
-def test_a_pause_that_was_refused_halfway_says_what_is_done_and_is_repeated(stage: str, answers: Answers) -> None:
-    for done, operation in enumerate(WRITES):
-        answers.refuse(operation, "AccessDeniedException")
-        result = intake(stage, "pause", "--yes", stage)
-        assert (result.exit_code, operation in result.stderr) == (1, True)
-        assert [line["ids"] for line in audit_of(result)] == ([["api", "consumer", "recover"][:done]] if done else [])
-        answers.restore()
-        assert intake(stage, "pause", "--yes", stage).stdout.count("paused") == 3
-        assert intake(stage, "resume", "--yes", stage).exit_code == 0
+def test_what_was_refused_halfway_says_what_is_done_and_is_repeated(stage: str, answers: Answers) -> None:
+    """It ends with what was there before (test_pausing.py has every order of such things)."""
+    for command, calls, parts in (("pause", PAUSES, PARTS), ("resume", RESUMES, PARTS[::-1])):
+        for operation, done in calls.items():
+            answers.refuse(operation, "AccessDeniedException")
+            result = intake(stage, command)
+            assert (result.exit_code, operation in result.stderr) == (1, True)
+            assert [line["ids"] for line in audit_of(result)] == ([[*parts[:done]]] if done else [])
+            answers.restore()
+        assert intake(stage, command).stdout.count("paused") == (3 if command == "pause" else 0)
     assert red(stage) == set()
+
+
+@pytest.mark.parametrize("way", ["make deploy, by alias"], indirect=True, scope="module")
+def test_what_was_there_is_resumed_to_and_not_what_is_configured(stage: str) -> None:
+    """The API was limited by hand, and the queue's mapping disabled. The second pause is not what was there."""
+    lambdas = boto3.client("lambda")
+    (api,) = [f["FunctionName"] for f in lambdas.list_functions()["Functions"] if f["Handler"] == "app.app"]
+    (mapping,) = lambdas.list_event_source_mappings()["EventSourceMappings"]
+    lambdas.put_function_concurrency(FunctionName=api, ReservedConcurrentExecutions=7)
+    lambdas.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    before = intake(stage, "status").stdout
+    for _ in range(2):
+        assert intake(stage, "pause", "--yes", stage).stdout.count("paused") == 3
+    resumed = intake(stage, "resume", "--yes", stage)
+    assert resumed.stdout == before
+    assert "consumer was closed before the pause, and stays so: `intake resume consumer` opens it." in resumed.stderr
+
+    again = intake(stage, "resume", "--yes", stage)
+    assert "No pause has recorded consumer: it is as .chalice/config.json says (Enabled)." in again.stderr
+    assert red(stage) == {("function", "reserved concurrency: 7, should be 100")}
+    lambdas.put_function_concurrency(FunctionName=api, ReservedConcurrentExecutions=100)
+
+
+@pytest.mark.parametrize("way", ["chalice deploy"], indirect=True, scope="module")
+def test_two_pauses_at_once_are_told(stage: str, answers: Answers) -> None:
+    answers.change("GetItem", lambda answer: answer.update(Item={"states": {"M": {}}, "version": {"S": "older"}}))
+    result = intake(stage, "pause")
+    assert (result.exit_code, "Somebody else paused or resumed at the same time" in result.stderr) == (1, True)
+    assert red(stage) == set()
+
+
+MONITORS_MEMORY = ("dead_letter_monitor", "IdempotencyTable")
+"""Of the last alert."""
+WRITING = {"sqs:SendMessage", "sqs:DeleteMessage", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+
+
+@pytest.mark.parametrize("way", ["chalice deploy"], indirect=True, scope="module")
+def test_whatever_changes_orders_by_itself_is_paused() -> None:
+    """Dead letters too: `recover` replays them. Only people invoke `replay_dead_letters`."""
+    by_themselves = {"api_handler"} | {source.name for source in app.event_sources}
+    may_change = {
+        function
+        for function, grants in GRANTS.items()
+        for grant in grants
+        if WRITING.intersection(grant.actions) and (function, grant.resource) != MONITORS_MEMORY
+    }
+    assert may_change & by_themselves == {"api_handler", "order_consumer", "recover"}
+    assert may_change - by_themselves == {"replay_dead_letters"}
 
 
 def test_in_prod_the_stage_is_named_first(stage: str) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +16,7 @@ import pytest
 from tests.support.laptop import Laptop, running_laptop
 from tests.support.snippets import snippet
 from tests.support.template import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -48,16 +48,6 @@ def does(ops: Ops, *words: str, typed: str = "") -> str:
     result = ops(*words, typed=typed)
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-def until(ready: Callable[[], Any], seconds: float = 20) -> Any:
-    """Its first true result."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := ready():
-            return found
-        time.sleep(0.2)
-    raise AssertionError("it did not happen in time")
 
 
 def placed(laptop: Laptop, key: str) -> str:

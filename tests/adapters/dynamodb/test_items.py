@@ -38,7 +38,7 @@ def golden() -> dict[str, Any]:
 
 def as_dynamodb_returns(item: Any) -> Any:
     """Numbers lose their trailing zeros on the way through DynamoDB."""
-    if isinstance(item, dict) and set(item) == {"N"}:
+    if isinstance(item, dict) and set(item) == {"N"} and isinstance(item["N"], str):
         return {"N": format(Decimal(item["N"]).normalize(), "f")}
     if isinstance(item, dict):
         return {name: as_dynamodb_returns(value) for name, value in item.items()}

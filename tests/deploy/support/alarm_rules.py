@@ -40,9 +40,10 @@ def rings(alarm: Mapping[str, Any], day: Day, resolve: Callable[[Any], Any]) -> 
     series, period = _datapoints(alarm, day, resolve)
     count, wanted = alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]
     filler = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+    threshold = float(resolve(alarm["Threshold"]))
     states = [False]
     for last in range(count + _RANGE - 1, MINUTES // period):
-        known = [series[n] > alarm["Threshold"] for n in range(last, last - count - _RANGE, -1) if n in series][:count]
+        known = [series[n] > threshold for n in range(last, last - count - _RANGE, -1) if n in series][:count]
         states.append(sum(known) + filler * (count - len(known)) >= wanted)
     first = count + _RANGE - 1
     return [(first + n) * period for n, (before, after) in enumerate(pairwise(states)) if after and not before]

@@ -1,0 +1,66 @@
+"""A domain name of one's own for the API (parameters DomainName, DomainCertificate, DomainBasePath): the API can be
+made again, and its address stays. Without the name there is none.
+
+Who owns the domain lets its name point to the output DomainTarget (CNAME, or an alias with DomainHostedZone).
+"""
+
+from typing import Any
+
+_HAS_DOMAIN = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
+_HAS_CERTIFICATE = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainCertificate"}, ""]}]}
+
+
+def overlay() -> dict[str, Any]:
+    """The overlay on the package's API."""
+    return {
+        "Parameters": {
+            "DomainName": _text("The API's own domain name, like api.example.com; empty: none."),
+            "DomainCertificate": _text("ARN of a certificate of ACM for it, in the stack's region."),
+            "DomainBasePath": _text("The first part of the API's paths under that name; empty: none."),
+        },
+        "Rules": {
+            "DomainHasCertificate": {
+                "RuleCondition": _HAS_DOMAIN,
+                "Assertions": [{"Assert": _HAS_CERTIFICATE, "AssertDescription": "DomainName needs DomainCertificate"}],
+            }
+        },
+        "Conditions": {
+            "HasDomain": _HAS_DOMAIN,
+            "HasDomainBasePath": {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainBasePath"}, ""]}]},
+        },
+        "Resources": {
+            "ApiDomain": {
+                "Type": "AWS::ApiGateway::DomainName",
+                "Condition": "HasDomain",
+                "Properties": {
+                    "DomainName": {"Ref": "DomainName"},
+                    "RegionalCertificateArn": {"Ref": "DomainCertificate"},
+                    "EndpointConfiguration": {"Types": ["REGIONAL"]},
+                    "SecurityPolicy": "TLS_1_2",
+                },
+            },
+            "ApiDomainMapping": {
+                "Type": "AWS::ApiGateway::BasePathMapping",
+                "Condition": "HasDomain",
+                "Properties": {
+                    "DomainName": {"Ref": "ApiDomain"},
+                    "BasePath": {"Fn::If": ["HasDomainBasePath", {"Ref": "DomainBasePath"}, {"Ref": "AWS::NoValue"}]},
+                    "RestApiId": {"Ref": "RestAPI"},
+                    "Stage": {"Ref": "RestAPI.Stage"},
+                },
+            },
+        },
+        "Outputs": {
+            "DomainTarget": _output("What the DNS record of the domain name points to", "RegionalDomainName"),
+            "DomainHostedZone": _output("Its hosted zone, for an alias record of Route 53", "RegionalHostedZoneId"),
+        },
+    }
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"Type": "String", "Default": "", "Description": description}
+
+
+def _output(description: str, attribute: str) -> dict[str, Any]:
+    value = {"Fn::GetAtt": ["ApiDomain", attribute]}
+    return {"Description": description, "Condition": "HasDomain", "Value": value}
