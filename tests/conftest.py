@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -51,6 +52,15 @@ def _stays_on_this_machine(network: Attempts) -> Iterator[None]:
     yield
     refused = network.take()
     assert not refused, f"the test tried to reach {', '.join(refused)}"
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_app_as_it_was() -> Iterator[None]:
+    """The next test may be any other. (What patches first has to end last.)"""
+    yield
+    if app := sys.modules.get("app"):
+        own = sys.modules["chalicelib.service"].service
+        assert app.service is own, "the test left a service of its own in the app"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,7 @@ def test_a_parameter_that_the_functions_read_changes_it_and_any_other_does_not(p
     template = merged(prod.template, RENAMED)
     before = digests(template)
     changed = {name for name in template["Parameters"] if digests(template, **{name: "another"}) != before}
-    assert changed == {"Stage", "OrdersTableName"}
+    assert changed == {"Stage", "OrdersTableName", "MaxReceives"}
     assert {"Protected", "AlertsEmail", "ThrottleRate"} <= template["Parameters"].keys()
     assert digests(template, OrdersTableName="orders") == before, "given is as good as the default"
 

@@ -136,10 +136,10 @@ class Usage:
 
 @pytest.mark.parametrize("function", list(DRIVERS))
 def test_each_function_may_do_what_it_does_and_nothing_else(
-    function: str, aws: Stage, aws_calls: AwsCalls, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    function: str, aws: Stage, aws_calls: AwsCalls, clock: Clock
 ) -> None:
-    with opened(aws, aws_calls, clock) as shop:
-        usage = Usage(shop, monkeypatch)
+    with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patch:
+        usage = Usage(shop, patch)
         DRIVERS[function](shop)
     lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
     used = usage.of[function] | lambdas_own
