@@ -38,9 +38,12 @@ help:
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
 	@echo 'make vendor                                 the X-Ray SDK for `chalice deploy`, in vendor/'
 	@echo 'make lock                                   write requirements-lambda.txt again: versions and hashes of the zip'
-	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, with its digest'
+	@echo 'make audit                                  advisories of today for all packages; the schema of the bill of materials'
+	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'
 	@echo 'make deploy STAGE=prod BUCKET=...           package, upload, and deploy all of it as one stack;'
-	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip'
+	@echo '                                            ARTIFACT=out/dev/deployment.zip deploys that zip,'
+	@echo '                                            RESTORED=... uses restored tables (docs/deploying.md),'
+	@echo '                                            ALL_AT_ONCE=1 does not go by canary'
 	@echo 'make scan                                   what checkov says of the template of prod; ARGS as for make test'
 	@echo 'make destroy STAGE=prod                     delete its stacks and logs, once its name is typed (or YES=prod);'
 	@echo '                                            tables, queues and key are kept'
@@ -97,6 +100,10 @@ resources: $(STAMP)
 lock: $(STAMP)
 	@exec $(VENV)/bin/python -m deploy lock
 
+.PHONY: audit
+audit: $(STAMP)
+	@REQUIRE_ADVISORIES=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_audit.py $(ARGS)
+
 .PHONY: package
 package: $(STAMP)
 	$(call needs,STAGE)
@@ -106,7 +113,8 @@ package: $(STAMP)
 deploy: $(STAMP)
 	$(call needs,STAGE)
 	$(call needs,BUCKET)
-	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)')
+	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)') \
+	  $(if $(ALL_AT_ONCE),--all-at-once)
 
 .PHONY: scan
 scan: $(STAMP)

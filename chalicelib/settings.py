@@ -100,6 +100,8 @@ class AppSettings:
     laptop_url: str | None
     validates_parameters: bool
     in_lambda: bool
+    function_name: str
+    function_version: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AppSettings":
@@ -119,6 +121,8 @@ class AppSettings:
             laptop_url=_laptop_url(read),
             validates_parameters=read.flag("AWS_PARAMETER_VALIDATION"),
             in_lambda=bool(environment.get("LAMBDA_TASK_ROOT")),
+            function_name=environment.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            function_version=environment.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
         )
 
 

@@ -23,6 +23,8 @@ _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _MAX_VALUES = 100
 """Of one metric in one line (Amazon CloudWatch User Guide, "Embedded metric format specification")."""
 
+VERSION_FAULTS = "VersionFaults"
+
 _CALLER = 2
 """Frames from the log's own line to the one that called `info`, `warning` …: that is the line's location."""
 
@@ -191,6 +193,17 @@ def count(name: str, value: int = 1, reason: str | None = None) -> None:
         metrics.add(name, value)
     if reason:
         _write_metrics({name: [float(value)]}, {"reason": reason})
+
+
+def version_fault() -> None:
+    """Count a fault of this version of the function: an answer of 5xx, a message that is refused or fails unexpectedly.
+
+    The alarms that roll back a release look at it (`deploy/canary.py`). Lambda counts only what is raised.
+    """
+    settings = app_settings()
+    if settings.function_version.isdigit() and not _as_text():  # neither $LATEST nor a laptop
+        version = {"function": settings.function_name, "version": settings.function_version}
+        _write_metrics({VERSION_FAULTS: [1.0]}, version)
 
 
 def correlation_id(header: str | None, otherwise: str | None) -> str:

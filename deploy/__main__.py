@@ -13,15 +13,28 @@ import click
 from chalicelib.settings import BadSetting
 from deploy import cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
+from deploy.digests import SHARED_SETTINGS
 from deploy.hints import place_of
 from deploy.leftovers import Leftovers
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, PackagingFailed, check_python, digest, package, package_with
+from deploy.packaging import (
+    SBOM_NAME,
+    TEMPLATE_NAME,
+    ZIP_NAME,
+    PackagingFailed,
+    check_python,
+    digest,
+    package,
+    package_with,
+)
+from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
-from deploy.stages import NoSuchStage, stage_parameters
+from deploy.stages import NoSuchStage, read, stage_parameters
+from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
-from deploy.vendoring import InstallationFailed, install, vendor, write_lock
+from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
 _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
 
@@ -88,11 +101,17 @@ def make_package(stage: str, out: Path) -> None:
 @stage_option
 @click.option("--bucket", required=True, help="Where the zip and the template go.")
 @click.option("--artifact", type=click.Path(path_type=Path), help="A zip that was packaged before, to deploy as it is.")
-def stack(stage: str, bucket: str, artifact: Path | None) -> None:
+@click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
+def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
-    _deploy(name, _uploaded(parameters, artifact), parameters)
+    where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
+    why = why_all_at_once(_stacks().outputs(name), shared_settings, asked=all_at_once)
+    if parameters.get("Canary") == "true" and why:
+        click.echo(f"All at once, not by canary: {why}.")
+        parameters["Canary"] = "false"
+    _deploy(name, where, parameters)
 
 
 @main.command()
@@ -104,11 +123,15 @@ def destroy(stage: str, yes: str | None) -> None:
     who = caller() if yes is None else None
     confirm(f"delete it in account {who.account if who else 'unknown'}, region {region()}", stage, yes)
     refuse_if_chalice_deployed(stage)
+    restored = ""
     for name in (_stack(stage), _resources_stack(stage)):
+        restored = restored or _stacks().parameters(name, [PARAMETER]).get(PARAMETER, "")
         for kept in _stacks().delete(name):
             click.echo(f"kept: {kept}")
     for name in delete_logs(stage):
         click.echo(f"deleted: {name}")
+    if restored:
+        click.echo(f"Restored tables were in use: deploy again with RESTORED={restored[1:]}.")
     click.echo(
         "Deleted. docs/deploying.md says how to import what was kept into a new stack, and how to delete it for good."
     )
@@ -147,29 +170,41 @@ def _package(stage: str, out: Path, artifact: Path | None) -> None:
         with tempfile.TemporaryDirectory() as vendored:
             install(Path(vendored))
             package(stage, out, vendored=Path(vendored))
+            bill = bill_of_materials(locked(), Path(vendored), digest(out / ZIP_NAME))
+        (out / SBOM_NAME).write_text(json.dumps(bill, indent=2) + "\n", encoding="utf-8")
     zipped = out / ZIP_NAME
     click.echo(f"{ZIP_NAME}: {zipped.stat().st_size:,} bytes, sha256 {digest(zipped)}")
 
 
-def _uploaded(parameters: Mapping[str, str], artifact: Path | None) -> dict[str, str]:
-    """Package a stage and upload it, for these values of its parameters; where its template is."""
+def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str) -> tuple[dict[str, str], str]:
+    """Package a stage and upload it, for these values of its parameters: where its template is, and the digest of what
+    all versions must agree on."""
     stage, bucket = parameters["Stage"], parameters["CodeBucket"]
     s3 = boto3.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         _package(stage, Path(folder), artifact)
         try:
-            key, _ = upload(Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key))
+            key, template = upload(
+                Path(folder), parameters, lambda key, path: s3.upload_file(str(path), bucket, key), failure
+            )
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+        shared = read(template)["Outputs"][SHARED_SETTINGS]["Value"]
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    return {"TemplateURL": url}
+    return {"TemplateURL": url}, shared
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The values of a stack's parameters. Without ALERTS_EMAIL who is alerted stays as it is."""
-    address = os.environ.get("ALERTS_EMAIL")
-    alerts = {"AlertsEmail": "" if address == "none" else address} if address else {}
-    return {**_stacks().parameters(name, ["AlertsEmail"]), **given, **alerts}
+    """The values of a stack's parameters.
+
+    Without ALERTS_EMAIL who is alerted stays as it is; without RESTORED, which tables are in use.
+    """
+    chosen = {}
+    if address := os.environ.get("ALERTS_EMAIL"):
+        chosen["AlertsEmail"] = "" if address == "none" else address
+    if restored := os.environ.get("RESTORED"):
+        chosen[PARAMETER] = _ending(given["Stage"], restored)
+    return {**_stacks().parameters(name, ["AlertsEmail", PARAMETER]), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:
@@ -186,6 +221,20 @@ def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) 
         click.echo(f"{name} is deployed, but not protected against deletion: {refused}", err=True)
     for output, value in sorted(outputs.items()):
         click.echo(f"{output}: {value}")
+
+
+def _ending(stage: str, restored: str) -> str:
+    """What the names of the tables in use end in. Raises ClickException if one of them does not exist."""
+    ending = "" if restored == "none" else f"-{restored}"
+    dynamodb = boto3.client("dynamodb")
+    for table in table_names(stage, ending).values():
+        try:
+            status = dynamodb.describe_table(TableName=table)["Table"].get("TableStatus")
+        except AWS_FAULTS as fault:
+            raise click.ClickException(explained(fault, f"table {table}")) from fault
+        if status != "ACTIVE":
+            raise click.ClickException(f"The table {table} cannot be used yet: it is {status}.")
+    return ending
 
 
 def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:

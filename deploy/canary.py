@@ -1,12 +1,21 @@
-"""A release by canary: each function runs as an alias, which gets a tenth of its traffic from the new version first.
+"""A release by canary: each function runs as an alias, which gives a tenth of its runs to the new version first.
 
-Only what is packaged has aliases. The queue's mapping and the schedules go to the alias by the SAM transform. Chalice's
-API calls the function itself, that is `$LATEST`, so each of its routes is told otherwise here.
+CodeDeploy shifts the rest ten minutes later, unless one of the alarms here rings: then each alias goes back to the
+version before, and CloudFormation rolls back the stack. With the parameter `Canary` false all go at once, as they do in
+a stage that does not have it in `parameters.json`.
+
+The queue's mapping and the schedules go to the alias by the SAM transform. Chalice's API calls the function itself,
+that is `$LATEST`, so each of its routes is told otherwise here. Lambda chooses a version for each run of the consumer
+too (AWS Lambda Developer Guide, "Implement Lambda canary deployments using a weighted alias"): for these minutes an old
+and a new consumer work on one queue.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from chalicelib.telemetry import VERSION_FAULTS
+from deploy.alarms import NAMESPACE
+from deploy.digests import SHARED_SETTINGS
 from deploy.stages import FUNCTIONS
 
 ALIAS = "live"
@@ -14,10 +23,17 @@ ALIAS = "live"
 RELEASED = ("api_handler", "order_consumer", "recover", "dead_letter_monitor")
 """The functions that something else than a person invokes. `replay_dead_letters` is invoked by name, as `$LATEST`."""
 
+MINUTES = 10
+"""How long the new version has a tenth of the runs. An alarm needs three: two minutes with faults, and the metrics'
+way to CloudWatch."""
+
 _API = FUNCTIONS["api_handler"]
+_PERCENT = {"api_handler": 5}
+_PERCENT_OF_OTHERS = 25
+"""Of a version's runs in a minute. Beside the API's, single ones that fail are retries."""
 
 
-def overlay(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def aliases(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The overlay on a package; `routes` are the paths and methods that the API's function answers."""
     return {
         "Resources": {
@@ -28,6 +44,40 @@ def overlay(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
+def overlay() -> dict[str, Any]:
+    """The overlay on a package whose releases go by canary."""
+    preference = {
+        "Enabled": {"Ref": "Canary"},
+        "Type": f"Canary10Percent{MINUTES}Minutes",
+        "Role": {"Fn::GetAtt": ["CanaryRole", "Arn"]},
+        # All of them for each function: a release goes back as a whole.
+        "Alarms": [{"Ref": _alarm_id(function)} for function in RELEASED],
+    }
+    return {
+        "Parameters": {
+            "Canary": {
+                "Type": "String",
+                "AllowedValues": ["true", "false"],
+                "Description": "Give a tenth of the traffic to a new version first; false: all of it at once.",
+            }
+        },
+        "Resources": {
+            **{FUNCTIONS[function]: {"Properties": {"DeploymentPreference": preference}} for function in RELEASED},
+            **{_alarm_id(function): _alarm(function) for function in RELEASED},
+            "CanaryRole": _role(),
+        },
+    }
+
+
+def why_all_at_once(outputs: Mapping[str, str], shared_settings: str, *, asked: bool) -> str:
+    """Why a release must not go by canary, empty if it may: `outputs` are those of the stack that it replaces."""
+    if asked:
+        return "as asked"
+    if outputs.get(SHARED_SETTINGS, shared_settings) != shared_settings:
+        return "old and new versions would disagree on tables, identity, provider or another setting that they share"
+    return ""
+
+
 def _paths(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """A reference, not a name: the API is changed once its alias exists, and has come to the new version."""
     function = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Alias}/invocations"
@@ -36,3 +86,93 @@ def _paths(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for path, method in routes:
         paths.setdefault(path, {})[method.lower()] = {"x-amazon-apigateway-integration": {"uri": uri}}
     return paths
+
+
+def _role() -> dict[str, Any]:
+    """CodeDeploy's. The managed policy that SAM would attach allows the same on every function of the account (AWS
+    Managed Policy Reference, "AWSCodeDeployRoleForLambda")."""
+    functions = [
+        arn
+        for function in RELEASED
+        for arn in (
+            {"Fn::GetAtt": [FUNCTIONS[function], "Arn"]},
+            {"Fn::Sub": f"${{{FUNCTIONS[function]}.Arn}}:{ALIAS}"},
+        )
+    ]
+    aliases = ["lambda:GetAlias", "lambda:GetProvisionedConcurrencyConfig", "lambda:UpdateAlias"]
+    statements = [
+        {"Effect": "Allow", "Action": aliases, "Resource": functions},
+        {"Effect": "Allow", "Action": ["cloudwatch:DescribeAlarms"], "Resource": "*"},
+    ]
+    trust = {"Effect": "Allow", "Principal": {"Service": "codedeploy.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+            "Policies": [
+                {"PolicyName": "canary", "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}
+            ],
+        },
+    }
+
+
+def _alarm(function: str) -> dict[str, Any]:
+    """Of the new version alone: a fault of the old one is no reason to go back to it.
+
+    Two of five minutes: a single fault is not enough, however few runs there are.
+    """
+    logical_id = FUNCTIONS[function]
+    version = {"Fn::GetAtt": [f"{logical_id}.Version", "Version"]}
+    own = {"service": {"Fn::Sub": "orderonce-${Stage}"}, "function": {"Ref": logical_id}, "version": version}
+    # By function, alias and version (AWS Lambda Developer Guide, "Types of metrics for Lambda functions").
+    lambdas = {
+        "FunctionName": {"Ref": logical_id},
+        "Resource": {"Fn::Sub": f"${{{logical_id}}}:{ALIAS}"},
+        "ExecutedVersion": version,
+    }
+    percent = _PERCENT.get(function, _PERCENT_OF_OTHERS)
+    name = _alarm_name(function)
+    topic = [{"Ref": "AlertsTopic"}]
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmName": {"Fn::Sub": f"orderonce-${{Stage}}-{name}"},
+            "AlarmDescription": f"More than {percent} % of the runs of a new version fail: the release goes back. "
+            f"What to do: docs/runbook.md#{name}",
+            "Metrics": [
+                _sum("faults", NAMESPACE, VERSION_FAULTS, own),
+                _sum("errors", "AWS/Lambda", "Errors", lambdas),
+                _sum("runs", "AWS/Lambda", "Invocations", lambdas),
+                # A minute with runs and without faults is one of the five.
+                {"Id": "none", "Expression": "0 * runs", "ReturnData": False},
+                {
+                    "Id": "rate",
+                    "Expression": "100 * SUM([faults, errors, none]) / runs",
+                    "Label": "failed runs, %",
+                    "ReturnData": True,
+                },
+            ],
+            "ComparisonOperator": "GreaterThanThreshold",
+            "Threshold": percent,
+            "EvaluationPeriods": 5,
+            "DatapointsToAlarm": 2,
+            # No run, or none of this version any more.
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": topic,
+            "OKActions": topic,
+        },
+    }
+
+
+def _sum(id_: str, namespace: str, name: str, dimensions: dict[str, Any]) -> dict[str, Any]:
+    by = [{"Name": dimension, "Value": value} for dimension, value in dimensions.items()]
+    metric = {"Namespace": namespace, "MetricName": name, "Dimensions": by}
+    return {"Id": id_, "MetricStat": {"Metric": metric, "Stat": "Sum", "Period": 60}, "ReturnData": False}
+
+
+def _alarm_name(function: str) -> str:
+    return f"release-{function.replace('_', '-')}"
+
+
+def _alarm_id(function: str) -> str:
+    return f"Release{FUNCTIONS[function]}Alarm"

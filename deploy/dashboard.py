@@ -1,7 +1,6 @@
 """The dashboard: the state of a stage on one page, in six rows."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from deploy.alarms import INDEXES, NAMESPACE, TABLES
@@ -62,19 +61,19 @@ def _sagas() -> list[dict[str, Any]]:
 
 
 def _queues() -> list[dict[str, Any]]:
-    def line(metric: str, queue: str = "OrderQueue", stat: str = "Sum") -> Line:
-        return ["AWS/SQS", metric, "QueueName", f"${{{queue}.QueueName}}", {"stat": stat}]
+    def line(metric: str, queue: str = "OrderQueue", **options: Any) -> Line:
+        return ["AWS/SQS", metric, "QueueName", f"${{{queue}.QueueName}}", options]
 
     flow = [line(f"NumberOfMessages{verb}") for verb in ("Sent", "Received", "Deleted")]
-    depth = [line(f"ApproximateNumberOfMessages{how}", stat="Maximum") for how in ("Visible", "NotVisible")]
+    depth = [line(f"ApproximateNumberOfMessages{how}") for how in ("Visible", "NotVisible")]
     return [
         _graph("Queue: sent, received, deleted", flow),
-        _graph("Queue: depth", depth),
-        _graph("Queue: age of the oldest message, s", [line("ApproximateAgeOfOldestMessage", stat="Maximum")]),
+        _graph("Queue: depth", depth, "Maximum"),
+        _graph("Queue: age of the oldest message, s", [line("ApproximateAgeOfOldestMessage")], "Maximum"),
         _graph(
             "Dead letters",
             [
-                line("ApproximateNumberOfMessagesVisible", "OrderDeadLetters", "Maximum"),
+                line("ApproximateNumberOfMessagesVisible", "OrderDeadLetters", stat="Maximum"),
                 *_business("MessagesQuarantined", "MessagesReplayed"),
             ],
         ),
@@ -82,14 +81,14 @@ def _queues() -> list[dict[str, Any]]:
 
 
 def _durations(names: Names) -> list[dict[str, Any]]:
-    return [_graph(f"Lambda duration {p}, ms", list(_of_functions(names, "Duration", p))) for p in ("p95", "p99")]
+    return [_graph(f"Lambda duration {p}, ms", _of_functions(names, "Duration"), p) for p in ("p95", "p99")]
 
 
 def _health(names: Names) -> list[dict[str, Any]]:
     return [
-        _graph("Lambda errors", list(_of_functions(names, "Errors", "Sum"))),
-        _graph("Lambda throttles", list(_of_functions(names, "Throttles", "Sum"))),
-        _graph("Lambda concurrency", list(_of_functions(names, "ConcurrentExecutions", "Maximum"))),
+        _graph("Lambda errors", _of_functions(names, "Errors")),
+        _graph("Lambda throttles", _of_functions(names, "Throttles")),
+        _graph("Lambda concurrency", _of_functions(names, "ConcurrentExecutions"), "Maximum"),
     ]
 
 
@@ -117,11 +116,12 @@ def _business(*metrics: str) -> list[Line]:
     return [[NAMESPACE, metric, "service", "orderonce-${Stage}"] for metric in metrics]
 
 
-def _of_functions(names: Names, metric: str, stat: str) -> Iterator[Line]:
-    for function in FUNCTIONS:
-        yield ["AWS/Lambda", metric, "FunctionName", names.in_text(function), {"stat": stat, "label": function}]
+def _of_functions(names: Names, metric: str) -> list[Line]:
+    return [
+        ["AWS/Lambda", metric, "FunctionName", names.in_text(function), {"label": function}] for function in FUNCTIONS
+    ]
 
 
-def _graph(title: str, metrics: list[Line]) -> dict[str, Any]:
-    view = {"view": "timeSeries", "region": "${AWS::Region}", "stat": "Sum", "period": 60}
-    return {"type": "metric", "properties": {"title": title, **view, "metrics": metrics}}
+def _graph(title: str, metrics: list[Line], stat: str = "Sum") -> dict[str, Any]:
+    properties = {"title": title, "region": "${AWS::Region}", "stat": stat, "period": 60, "metrics": metrics}
+    return {"type": "metric", "properties": properties}

@@ -20,6 +20,7 @@ from deploy.vendoring import LOCK
 
 TEMPLATE_NAME = "sam.json"
 ZIP_NAME = "deployment.zip"
+SBOM_NAME = "deployment.cdx.json"
 
 _OURS = ("app.py", "chalicelib/", "chalice/")
 """What Chalice packages without any dependency."""
@@ -73,6 +74,8 @@ def package_with(artifact: Path, stage: str, out: Path, project: Path = ROOT) ->
             f"{artifact} was packaged from other code ({', '.join(others[:3])}): check out the commit of its code."
         )
     shutil.copyfile(artifact, out / ZIP_NAME)
+    if (bill := artifact.with_name(SBOM_NAME)).exists():
+        shutil.copyfile(bill, out / SBOM_NAME)
 
 
 def digest(path: Path) -> str:

@@ -6,11 +6,12 @@ A file for each stage: with one for all, `dev` could write the tables of a `prod
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import CHALICE, FUNCTIONS, RESOURCES, function_name, read
+from deploy.stages import CHALICE, FUNCTIONS, RESOURCES, function_name, read, stage_config
+from deploy.tables import RESTORABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,14 @@ _BY_NAME = {
 """Partition, account and region are left open: a role acts in its own account; names are the stage's everywhere."""
 
 
-def static_policy(function: str, stage: str) -> dict[str, Any]:
-    """The policy of a function that `chalice deploy` creates, with ARNs by name."""
+def static_policy(function: str, stage: str, tables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The policy of a function that `chalice deploy` creates, with ARNs by name.
+
+    `tables` has the names of those in use, by setting; None: as config.json says.
+    """
+    named = stage_config(stage)["environment_variables"] if tables is None else tables
     logs = f"arn:*:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
-    statements = [_allow(grant.actions, arn_by_name(grant.resource, stage)) for grant in GRANTS[function]]
+    statements = [_allow(grant.actions, _arn_by_name(grant.resource, stage, named)) for grant in GRANTS[function]]
     return _document([*statements, *_common_statements(logs)])
 
 
@@ -105,13 +110,14 @@ def packaged_policy(function: str) -> dict[str, Any]:
     return _document([*statements, *_common_statements(logs)])
 
 
-def arn_by_name(resource: str, stage: str) -> str:
+def _arn_by_name(resource: str, stage: str, tables: Mapping[str, str]) -> str:
     """The ARN of a resource of a stage, with partition, account and region open."""
     logical_id, _, rest = resource.partition("/")
     described = read(RESOURCES)["Resources"][logical_id]
     property_, arn = _BY_NAME[described["Type"]]
-    name: str = described["Properties"][property_]["Fn::Sub"]
-    return arn.format(name.replace("${Stage}", stage)) + (f"/{rest}" if rest else "")
+    own: str = described["Properties"][property_]["Fn::Sub"].replace("${Stage}", stage)
+    name = tables[RESTORABLE[logical_id]] if logical_id in RESTORABLE else own
+    return arn.format(name) + (f"/{rest}" if rest else "")
 
 
 def files() -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from deploy.digests import stamped
 from deploy.leftovers import Identifiers, import_template
-from deploy.packaging import TEMPLATE_NAME, ZIP_NAME, digest
+from deploy.packaging import SBOM_NAME, TEMPLATE_NAME, ZIP_NAME, digest
 from deploy.stages import read
 
 if TYPE_CHECKING:
@@ -135,9 +135,13 @@ class Stacks:
         self._wait(name, "stack_delete_complete")
 
     def outputs(self, name: str) -> dict[str, str]:
-        """The stack's outputs, by name."""
-        (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        """The stack's outputs, by name; none if it does not exist."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self._described(name).get("Outputs", [])}
+
+    def failure(self, name: str) -> str:
+        """When the last update of the stack began, if it was rolled back; else empty."""
+        rolled_back = self._status(name) == "UPDATE_ROLLBACK_COMPLETE"
+        return str(self._described(name).get("LastUpdatedTime", "")) if rolled_back else ""
 
     def _described(self, name: str) -> Mapping[str, Any]:
         """The stack as CloudFormation describes it; empty if it does not exist."""
@@ -203,17 +207,21 @@ class Stacks:
         )
 
 
-def upload(folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None]) -> tuple[str, Path]:
-    """Upload the zip by `put`, under its digest, and the template with that key; the template's key and file.
+def upload(
+    folder: Path, parameters: Mapping[str, str], put: Callable[[str, Path], None], failure: str = ""
+) -> tuple[str, Path]:
+    """Upload by `put` the zip and its bill of materials, and the template; the template's key and file.
 
-    So every stage that runs it names the same object, and an unchanged zip does not change any function, unless the
-    parameters change its settings.
+    The zip is named by its digest: every stage that runs it names the same object, and an unchanged zip does not change
+    any function, unless the parameters change its settings, or the update before was rolled back (`failure`: when).
     """
     stage = parameters["Stage"]
     zipped = folder / ZIP_NAME
     code = f"orderonce/{digest(zipped)}.zip"
     put(code, zipped)
-    template = stamped(read(folder / TEMPLATE_NAME), parameters)
+    if (bill := folder / SBOM_NAME).exists():
+        put(f"orderonce/{digest(zipped)}.cdx.json", bill)
+    template = stamped(read(folder / TEMPLATE_NAME), parameters, failure)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": code}

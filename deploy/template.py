@@ -14,6 +14,7 @@ from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
+from deploy.tables import RESTORABLE, with_tables_in_use
 from deploy.unrouted import application_routes
 
 _ENVIRONMENT = {
@@ -41,7 +42,7 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     monitoring = _monitoring(names, stage) if watched else {}
     own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
     parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
-    return _with_defaults(merged(*parts), stage)
+    return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
@@ -56,15 +57,16 @@ def merge_template(stage: str) -> dict[str, Any]:
         firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},
         _operations(),
-        canary.overlay((path, method) for path, methods in application_routes().items() for method in methods),
+        canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
         encryption.overlay(log_groups),
         dead_letters.overlay(),
         _protection(),
         capacity.overlay(TABLES),
         _monitoring(names, stage),
+        canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
-    return _with_defaults(merged(*parts), stage)
+    return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def _functions() -> dict[str, Any]:
@@ -73,7 +75,8 @@ def _functions() -> dict[str, Any]:
     resources: dict[str, Any] = {}
     for function, logical_id in FUNCTIONS.items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
-        resources[logical_id] = {"Properties": environment}
+        # Their names are in the environment, and not references.
+        resources[logical_id] = {"DependsOn": sorted(RESTORABLE), "Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})

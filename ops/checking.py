@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ import click
 from chalicelib.service import Service
 from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained, region
-from deploy.stages import DEPLOYED, FUNCTIONS
+from deploy.stages import DEPLOYED, FUNCTIONS, stage_config
+from deploy.tables import PARAMETER, ending_of, table_names
 from deploy.template import merge_template, resources_template
 from ops import output
 from ops.alarms import alarms
@@ -48,7 +50,7 @@ def check(name: str, as_json: bool) -> None:
     Exit status 0: all is as it should be; 1: something differs; 2: not all of it could be seen.
     """
     try:
-        with entered(name) as service:
+        with entered(name, as_configured=True) as service:
             findings = list(_findings(service))
     except BadSetting as fault:
         raise NotSeen(f"This stage cannot be reached: {fault}.") from fault
@@ -91,8 +93,14 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     packaged = is_packaged(found, stage)
     document = merge_template(stage) if packaged else resources_template(stage)
     names = {FUNCTIONS[name]: functions[0].name for name, functions in found.items() if functions}
-    template = Template(document, {"Stage": stage, "MaxReceives": settings.max_receives, **names})
-    yield from _described(aws, template, True)
+    # Which tables are in use is a parameter of a stack of everything; `chalice deploy` has it from config.json.
+    configured = stage_config(stage)["environment_variables"]
+    given = [function.environment for function in found["api_handler"]] if packaged else [configured]
+    ending = (ending_of(stage, given[0]) if given else None) or ""
+    parameters = {"Stage": stage, "MaxReceives": settings.max_receives, PARAMETER: ending}
+    template = Template(document, {**parameters, **names})
+    own, in_use = table_names(stage), table_names(stage, ending)
+    yield from _described(aws, template, True, {own[setting]: in_use[setting] for setting in own})
     yield from (rule(aws, wanted, True) for wanted in template.of_type("AWS::Events::Rule"))
     for group in template.of_type("AWS::Logs::LogGroup"):
         if not str(group["LogGroupName"]).startswith("/aws/lambda/"):  # those of the functions are theirs
@@ -102,16 +110,21 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
         return
     topic_name = settings.alerts_topic.rpartition(":")[2]
     yield from alarms(aws, template.of_type("AWS::CloudWatch::Alarm"), topic_name)
-    yield from functions(aws, stage, found)
+    yield from functions(aws, stage, found, in_use)
     yield mapping(aws, stage, settings, found)
     routes, expressions = _application()
     yield from schedules(aws, expressions, found)
     yield from apis(aws, stage, routes, found["api_handler"])
 
 
-def _described(aws: Aws, template: Template, deployed: bool) -> Iterator[Finding]:
+def _described(
+    aws: Aws, template: Template, deployed: bool, in_use: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Finding]:
+    """What the template describes. `in_use`: the tables that are looked at, by the names of those that they replace."""
     for kind, look in _KINDS.items():
-        yield from (look(aws, wanted, deployed) for wanted in template.of_type(kind))
+        for wanted in template.of_type(kind):
+            name = str(wanted.get("TableName", ""))
+            yield look(aws, {**wanted, "TableName": in_use.get(name, name)} if name else wanted, deployed)
 
 
 def _application() -> tuple[list[Route], dict[str, str]]:

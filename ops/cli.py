@@ -16,6 +16,8 @@ from ops.intake import intake
 from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
+from ops.smoke import smoke
+from ops.tables import tables
 
 INTERRUPTED = 130
 
@@ -60,5 +62,6 @@ def ops(stage: str) -> None:
     """Operate OrderOnce. A command that changes something writes an audit line to stderr and to OPS_AUDIT_LOG."""
 
 
-for group in (dead_letters, orders, keys, catalogue, intake, stage):
+stage.add_command(smoke)
+for group in (dead_letters, orders, keys, catalogue, intake, stage, tables):
     ops.add_command(group)

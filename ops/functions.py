@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import click
+
 from deploy.digests import SETTINGS_DIGEST
 from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
 from ops.roles import role
 
@@ -18,6 +21,9 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
 }
 """What Chalice's configuration says of a function, and where Lambda has it."""
 
+TABLE_SETTINGS = dict.fromkeys(RESTORABLE.values()).keys()
+"""Those that name the tables that are restored together."""
+
 _INVOKED_BY = {
     "api_handler": {"apigateway.amazonaws.com"},
     "recover": {"events.amazonaws.com"},
@@ -28,11 +34,12 @@ _INVOKED_BY = {
 
 @dataclass(frozen=True)
 class Function:
-    """A function as it was found; `aliases` by name."""
+    """A function as it was found; `aliases` by name. `environment` is that of what was deployed last."""
 
     name: str
     arn: str
     aliases: Sequence[str]
+    environment: Mapping[str, str]
 
     @property
     def arns(self) -> frozenset[str]:
@@ -56,15 +63,35 @@ def deployed_functions(aws: Aws, stage: str) -> dict[str, list[Function]]:
     They are recognized by their handler and their setting STAGE: their names depend on the way of deployment.
     """
     found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
-    lambdas = aws.client("lambda")
-    for page in lambdas.get_paginator("list_functions").paginate():
+    for name, each, environment in _listed(aws, stage):
+        pages = aws.client("lambda").get_paginator("list_aliases").paginate(FunctionName=each["FunctionName"])
+        aliases = [alias["Name"] for page in pages for alias in page["Aliases"]]
+        found[name].append(Function(each["FunctionName"], each["FunctionArn"], aliases, environment))
+    return found
+
+
+def _listed(aws: Aws, stage: str) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
+    for page in aws.client("lambda").get_paginator("list_functions").paginate():
         for each in page["Functions"]:
             name = {"app.app": "api_handler"}.get(each["Handler"], each["Handler"].removeprefix("app."))
-            if name in found and each.get("Environment", {}).get("Variables", {}).get("STAGE") == stage:
-                pages = lambdas.get_paginator("list_aliases").paginate(FunctionName=each["FunctionName"])
-                aliases = [alias["Name"] for page in pages for alias in page["Aliases"]]
-                found[name].append(Function(each["FunctionName"], each["FunctionArn"], aliases))
-    return found
+            environment: Mapping[str, str] = each.get("Environment", {}).get("Variables", {})
+            if name in FUNCTIONS and environment.get("STAGE") == stage:
+                yield name, each, environment
+
+
+def tables_in_use(aws: Aws, stage: str) -> dict[str, str]:
+    """The settings of the deployed functions that name the restorable tables; empty: none is deployed.
+
+    After a restore they are others than in .chalice/config.json. Raises ClientError, and ClickException if the
+    functions differ.
+    """
+    found = {tuple(environment.get(name, "") for name in TABLE_SETTINGS) for _, _, environment in _listed(aws, stage)}
+    if len(found) > 1:
+        raise click.ClickException(
+            f"The functions of {stage} do not use the same tables: a deployment is under way, or has failed. "
+            f"See `stage check {stage}`."
+        )
+    return {name: value for values in found for name, value in zip(TABLE_SETTINGS, values, strict=True) if value}
 
 
 def is_packaged(functions: Mapping[str, Sequence[Function]], stage: str) -> bool:
@@ -73,8 +100,13 @@ def is_packaged(functions: Mapping[str, Sequence[Function]], stage: str) -> bool
     return any(function.name not in by_convention for found in functions.values() for function in found)
 
 
-def functions(aws: Aws, stage: str, deployed: Mapping[str, Sequence[Function]]) -> Iterator[Finding]:
-    """For each function that the stage configures: the function itself, its role, and its log group."""
+def functions(
+    aws: Aws, stage: str, deployed: Mapping[str, Sequence[Function]], tables: Mapping[str, str]
+) -> Iterator[Finding]:
+    """For each function that the stage configures: the function itself, its role, and its log group.
+
+    `tables` are those in use, by setting.
+    """
     for name, found in deployed.items():
         if not found:
             yield Finding("function", name, ("does not exist",))
@@ -82,17 +114,17 @@ def functions(aws: Aws, stage: str, deployed: Mapping[str, Sequence[Function]]) 
             names = ", ".join(function.name for function in found)
             yield Finding("function", name, (f"is deployed more than once: {names}",))
         for function in found:
-            yield from _one(aws, stage, name, function)
+            yield from _one(aws, stage, name, function, tables)
 
 
-def _one(aws: Aws, stage: str, name: str, function: Function) -> Iterator[Finding]:
+def _one(aws: Aws, stage: str, name: str, function: Function, tables: Mapping[str, str]) -> Iterator[Finding]:
     lambdas = aws.client("lambda")
     configurations: list[Mapping[str, Any]] = []
 
     def itself() -> Iterator[Remark]:
         configurations.extend(lambdas.get_function_configuration(**which) for which in function.qualifiers)
         for configuration in configurations:
-            yield from _configuration(stage, name, function, configuration)
+            yield from _configuration(stage, name, function, configuration, tables)
         reserved = lambdas.get_function_concurrency(**function.by_name).get("ReservedConcurrentExecutions")
         wanted = stage_config(stage)["lambda_functions"][name].get("reserved_concurrency")
         yield from differs("reserved concurrency", wanted, reserved)
@@ -100,13 +132,15 @@ def _one(aws: Aws, stage: str, name: str, function: Function) -> Iterator[Findin
 
     yield look_at("function", name, itself)
     for arn in sorted({configuration["Role"] for configuration in configurations}):
-        yield role(aws, stage, name, arn.rpartition("/")[2], _log_group(function, configurations[0]))
+        yield role(aws, stage, name, arn.rpartition("/")[2], _log_group(function, configurations[0]), tables)
     if configurations:
         days = stage_config(stage)["log_retention_in_days"]
         yield log_group(aws, _log_group(function, configurations[0]), days)
 
 
-def _configuration(stage: str, name: str, function: Function, actual: Mapping[str, Any]) -> Iterator[Remark]:
+def _configuration(
+    stage: str, name: str, function: Function, actual: Mapping[str, Any], tables: Mapping[str, str]
+) -> Iterator[Remark]:
     own = stage_config(stage)
     scopes = (own["lambda_functions"][name], own, config())
     # Emulators have no states; Lambda leaves them out of nothing.
@@ -120,6 +154,7 @@ def _configuration(stage: str, name: str, function: Function, actual: Mapping[st
     wanted: dict[str, str] = {}
     for scope in reversed(scopes):
         wanted |= scope.get("environment_variables", {})
+    wanted |= tables
     for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):

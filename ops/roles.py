@@ -8,8 +8,11 @@ from deploy.policies import static_policy
 from ops.findings import Aws, Finding, Remark, look_at
 
 
-def role(aws: Aws, stage: str, function: str, name: str, log_group: str) -> Finding:
-    """Whether the role may do what `deploy/policies.py` grants to the function, and nothing else."""
+def role(aws: Aws, stage: str, function: str, name: str, log_group: str, tables: Mapping[str, str]) -> Finding:
+    """Whether the role may do what `deploy/policies.py` grants to the function, and nothing else.
+
+    `tables` are those in use, by setting.
+    """
 
     def look() -> Iterator[Remark]:
         iam = aws.client("iam")
@@ -18,7 +21,7 @@ def role(aws: Aws, stage: str, function: str, name: str, log_group: str) -> Find
         allowed: set[tuple[str, str]] = set()
         for policy_name in iam.list_role_policies(RoleName=name)["PolicyNames"]:
             allowed |= _allowed(iam.get_role_policy(RoleName=name, PolicyName=policy_name)["PolicyDocument"])
-        yield from _grants(_allowed(static_policy(function, stage)), allowed, log_group)
+        yield from _grants(_allowed(static_policy(function, stage, tables)), allowed, log_group)
 
     return look_at("role", name, look)
 

@@ -18,6 +18,9 @@ from chalicelib.faults import Rejected, Unavailable
 from chalicelib.service import Service
 from chalicelib.settings import app_settings
 from deploy.account import AWS_FAULTS, explained
+from deploy.stages import DEPLOYED
+from ops.findings import Aws
+from ops.functions import TABLE_SETTINGS, tables_in_use
 
 CONFIG = Path(__file__).resolve().parent.parent / ".chalice" / "config.json"
 
@@ -50,9 +53,10 @@ def stage_environment(stage: str, given: Mapping[str, str], document: Mapping[st
 
 
 @contextmanager
-def entered(stage: str) -> Iterator[Service]:
+def entered(stage: str, *, as_configured: bool = False) -> Iterator[Service]:
     """The service of a stage. Only inside the block its settings are this process's environment.
 
+    Unless it is `as_configured`, the tables of a deployed stage are those that its functions use.
     Raises BadSetting, and ClickException with one sentence for a fault of AWS's inside the block.
     """
     before = dict(os.environ)
@@ -60,8 +64,14 @@ def entered(stage: str) -> Iterator[Service]:
     try:
         os.environ.update(settings)
         service.reset()
-        with _logging_to_stderr(settings["LOG_LEVEL"]), _explaining():
-            yield service.service()
+        with _logging_to_stderr(settings["LOG_LEVEL"]):
+            if stage in DEPLOYED and not as_configured and TABLE_SETTINGS - before.keys():
+                with _explaining():
+                    in_use = tables_in_use(Aws(), stage)
+                os.environ.update({name: table for name, table in in_use.items() if name not in before})
+                service.reset()
+            with _explaining():
+                yield service.service()
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -165,6 +165,8 @@ def test_chalice_local_ends_with_one_sentence_too() -> None:
     assert ended.stderr == f"OrderOnce cannot start: {sentence}.\n"
 
 
+# The app has an authorizer or none, by the environment in which it was first imported.
+@pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
 def test_a_missing_setting_ends_an_invocation_with_one_line_and_a_request_with_a_problem(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

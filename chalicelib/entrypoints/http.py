@@ -49,6 +49,8 @@ def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             telemetry.exception("request failed")
             response = _problem_response(Problem.from_status(500, "The fault is logged under this correlation id."))
+        if response.status_code >= 500:
+            telemetry.version_fault()
         response.headers[_CORRELATION_ID] = read.correlation_id
         return response
 

@@ -49,6 +49,8 @@ class Consumer:
         failed ones is not: unless the mapping reports batch item failures, every one of them would be deleted.
         """
         outcomes, orders = self._outcomes(batch, deadline)
+        if any(isinstance(outcome, Never) for outcome in outcomes.values()):
+            telemetry.version_fault()  # a release that refuses good messages would fill the dead letters
         messages = [read.message for read in batch]
         acknowledged = self._acknowledged(messages, outcomes, orders, deadline)
         left = [message for message in messages if message.message_id not in acknowledged]
@@ -87,6 +89,7 @@ class Consumer:
             return read.content
         order_id, reason = read.content.order_id, read.content.reason
         telemetry.error("own message refused", messageId=read.message.message_id, orderId=order_id, reason=reason)
+        telemetry.version_fault()
         try:
             order = self.orders.get(order_id)
         except (Unavailable, Rejected) as fault:
@@ -103,6 +106,7 @@ class Consumer:
             telemetry.exception("fulfilment failed", orderIds=ids)
             if len(deliveries) == 1:
                 telemetry.count("UnexpectedFaults")
+                telemetry.version_fault()
                 return [Retry(f"an unexpected fault: {type(fault).__name__}", unexpected=True)]
         # Every step is idempotent, so each order alone goes on from where it is.
         return [

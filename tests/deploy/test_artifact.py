@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from deploy import __main__ as command
-from deploy.packaging import ZIP_NAME, PackagingFailed, digest, package, package_with
+from deploy.packaging import SBOM_NAME, ZIP_NAME, PackagingFailed, digest, package, package_with
+from deploy.sbom import bill_of_materials
 from deploy.stages import DEPLOYED, ROOT
-from deploy.vendoring import LOCK, locked, pins
+from deploy.vendoring import LOCK, Locked, locked, pins
 from tests.deploy.packages import Package, packaged, without_dependencies
 
 BUCKET = "a-bucket"
@@ -106,12 +107,15 @@ def run(vendored: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         yield lambda *words: CliRunner().invoke(command.main, words, catch_exceptions=False)
 
 
+def keys() -> list[str]:
+    return [each["Key"] for each in boto3.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]]
+
+
 def code_of_functions() -> dict[str, set[str]]:
     """The keys of the zips that the uploaded template of each stage names."""
     s3: Any = boto3.client("s3")
-    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     found = {}
-    for key in (key for key in keys if key.endswith(".json")):
+    for key in (key for key in keys() if key.endswith(".json") and not key.endswith(".cdx.json")):
         template = json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
         functions = [r for r in template["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
         found[key.split("/")[1]] = {function["Properties"]["CodeUri"]["Key"] for function in functions}
@@ -124,6 +128,7 @@ def test_prod_gets_the_zip_of_dev_by_its_digest(run: Callable[..., Result], arti
     (vendored / "attr" / "__init__.py").write_text("VERSION = 2\n", "utf-8")
     deployed = run("stack", "--stage", "prod", "--bucket", BUCKET, "--artifact", str(artifact))
     assert f"sha256 {digest(artifact)}" in deployed.output
+    assert {key for key in keys() if key.endswith(".cdx.json")} == set()  # this zip came without one
     assert code_of_functions() == {stage: {f"orderonce/{digest(artifact)}.zip"} for stage in DEPLOYED}
 
 
@@ -131,6 +136,45 @@ def test_packaging_prints_the_digest(run: Callable[..., Result], artifact: Path,
     packaged = run("package", "--stage", "prod", "--out", str(tmp_path / "out"))
     assert packaged.exit_code == 0, packaged.output
     assert f"sha256 {digest(artifact)}" in packaged.output
+
+
+# --- the bill of materials ---
+
+
+def test_the_bill_lists_what_is_locked_and_goes_with_the_zip(run: Callable[..., Result], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("package", "--stage", "dev", "--out", str(out)).exit_code == 0
+    bill = json.loads((out / SBOM_NAME).read_text("utf-8"))
+    described = bill["metadata"]["component"]
+    assert described["hashes"] == [{"alg": "SHA-256", "content": digest(out / ZIP_NAME)}]
+    assert [(c["purl"], c["hashes"]) for c in bill["components"]] == [
+        (f"pkg:pypi/{package.name}@{package.version}", [{"alg": "SHA-256", "content": package.sha256}])
+        for package in locked()
+    ]
+    assert bill["dependencies"] == [{"ref": "orderonce", "dependsOn": [c["bom-ref"] for c in bill["components"]]}]
+    for stage in DEPLOYED:
+        run("stack", "--stage", stage, "--bucket", BUCKET, "--artifact", str(out / ZIP_NAME))
+    assert [key for key in keys() if key.endswith(".cdx.json")] == [f"orderonce/{digest(out / ZIP_NAME)}.cdx.json"]
+
+
+def test_a_licence_is_taken_from_the_wheel(tmp_path: Path) -> None:
+    packages = [Locked(name, "1.0", "0" * 64) for name in ("an-expression", "a-name", "none", "unknown")]
+    for name, line in {
+        "an_expression": "License-Expression: MIT",
+        "a_name": "License: Apache",
+        "none": "Name: n",
+    }.items():
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        (tmp_path / f"{name}-1.0.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.4\n{line}\n\n# Text", "utf-8"
+        )
+    found = bill_of_materials(packages, tmp_path, "0" * 64)["components"]
+    assert [c.get("licenses") for c in found] == [
+        [{"expression": "MIT"}],
+        [{"license": {"name": "Apache"}}],
+        None,
+        None,
+    ]
 
 
 # --- the lock ---

@@ -15,6 +15,7 @@ from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
 from deploy.policies import GRANTS, packaged_policy
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.tables import RESTORABLE, by_name
 from deploy.template import resources_template
 from tests.deploy.packages import Package
 from tests.deploy.support.conditions import Conditions
@@ -96,19 +97,20 @@ def test_the_name_of_each_function_is_an_output(package: Package) -> None:
     assert named == {logical_id: {"Ref": logical_id} for logical_id in FUNCTIONS.values()}
 
 
-def test_each_function_has_a_role_with_its_own_policy_and_there_is_no_other_role(package: Package) -> None:
-    assert set(package.of_type("AWS::IAM::Role")) == {role_id(function) for function in FUNCTIONS}
+def test_each_function_has_a_role_with_its_own_policy_and_only_codedeploy_has_another(package: Package) -> None:
+    others = set(package.of_type("AWS::IAM::Role")) - {role_id(function) for function in FUNCTIONS}
+    assert others == ({"CanaryRole"} if "Canary" in package.template["Parameters"] else set())
     for function in FUNCTIONS:
         assert package.function(function)["Role"] == {"Fn::GetAtt": [role_id(function), "Arn"]}
         (policy,) = package.properties(role_id(function))["Policies"]
-        assert policy["PolicyDocument"] == packaged_policy(function)
+        assert policy["PolicyDocument"] == by_name(packaged_policy(function))
 
 
 def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> None:
     """Except asking for a queue's URL, which its settings have."""
     for function, grants in GRANTS.items():
         allowed = {a for grant in grants for a in grant.actions} - {"sqs:GetQueueUrl"}
-        packaged = {a for statement in packaged_policy(function)["Statement"] for a in statement["Action"]}
+        packaged = {a for statement in by_name(packaged_policy(function))["Statement"] for a in statement["Action"]}
         assert {a for a in packaged if not a.startswith(("logs:", "xray:"))} == allowed
 
 
@@ -130,11 +132,11 @@ def test_each_function_is_as_its_stage_says(function: str, package: Package) -> 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_settings_that_name_resources_are_references(function: str, package: Package) -> None:
     variables = package.function(function)["Environment"]["Variables"]
-    by_name = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
-    assert set(by_name) <= {"POWERTOOLS_SERVICE_NAME"}
-    references = {value["Ref"] for value in variables.values() if isinstance(value, dict)}
+    named = {name: value for name, value in variables.items() if "orderonce-" in json.dumps(value)}
+    assert set(named) <= {"POWERTOOLS_SERVICE_NAME", *RESTORABLE.values()}  # test_tables.py is about those tables
+    references = {value["Ref"] for value in variables.values() if isinstance(value, dict) and "Ref" in value}
     assert references <= package.resources.keys() | {"MaxReceives"}
-    assert len(references) == 9
+    assert len(references) == 6
 
 
 def test_the_consumer_ends_well_before_its_messages_are_seen_again(package: Package) -> None:

@@ -1,6 +1,7 @@
 """Least privilege: each function may do what it does when it is run through the app's entry points, and no more."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message
 from deploy import policies
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
+from deploy.tables import table_names
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
 from tests.support.permissions import SETTINGS, Permission, granted, permissions
@@ -187,3 +189,15 @@ def test_no_stage_reaches_into_another(stage: str) -> None:
         text = json.dumps(policies.static_policy(function, stage))
         for other in set(DEPLOYED) - {stage}:
             assert f"orderonce-{other}" not in text
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_the_files_are_of_the_tables_that_the_configuration_names(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So restored tables are used by `chalice deploy` once config.json names them."""
+    names = table_names(stage, "-monday")
+    variables = stage_config(stage)["environment_variables"]
+    monkeypatch.setattr(policies, "stage_config", lambda _: {"environment_variables": variables | names})
+    document = json.dumps([policies.static_policy(function, stage) for function in FUNCTIONS])
+    tables = set(re.findall(r"table/([^\"/]*)", document))
+    assert tables == {*names.values(), f"orderonce-{stage}-payments"}
+    assert f"table/orderonce-{stage}-orders-monday/index/OutboxIndex" in document

@@ -16,7 +16,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
-from deploy import packaging
+from deploy import packaging, tables
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
 from deploy.template import resources_template
@@ -72,7 +72,7 @@ def deployed(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.Monke
         arguments += ["--bucket", "a-bucket"]
         template = resources_template("dev")
         template["Parameters"]["CodeBucket"] = {"Type": "String"}
-        monkeypatch.setattr(command, "_uploaded", lambda *_: {"TemplateBody": json.dumps(template)})
+        monkeypatch.setattr(command, "_uploaded", lambda *_: ({"TemplateBody": json.dumps(template)}, "shared"))
     client = boto3.client("cloudformation")
     sent: list[dict[str, str]] = []
 
@@ -118,6 +118,41 @@ def test_an_option_in_the_wrong_place_gets_a_hint(arguments: list[str], hint: st
     result = CliRunner().invoke(command.main, arguments, prog_name="python -m deploy")
     assert (result.exit_code, stacks()) == (2, [])
     assert hint in result.output
+
+
+def test_restored_tables_are_used_until_the_deployment_says_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deploys(restored: str | None) -> Result:
+        monkeypatch.delenv("RESTORED", raising=False)
+        if restored is not None:
+            monkeypatch.setenv("RESTORED", restored)
+        return run("resources", "--stage", "dev")
+
+    def in_use() -> str:
+        (stack,) = boto3.client("cloudformation").describe_stacks()["Stacks"]
+        given = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+        return given.get(tables.PARAMETER, "")
+
+    assert deploys(None).exit_code == 0
+    refused = deploys("monday")
+    assert (refused.exit_code, in_use()) == (1, "")
+    assert "The table orderonce-dev-orders-monday does not exist in account 123456789012" in refused.output
+    key: Any = {
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    for table in tables.table_names("dev", "-monday").values():
+        hashed: Any = [{"AttributeName": "id", "KeyType": "HASH"}]
+        boto3.client("dynamodb").create_table(TableName=table, KeySchema=hashed, **key)
+    for restored in ("monday", None, ""):
+        assert (deploys(restored).exit_code, in_use()) == (0, "-monday")
+    assert (deploys("none").exit_code, in_use()) == (0, "")
+    assert deploys("monday").exit_code == 0
+    assert (
+        "Restored tables were in use: deploy again with RESTORED=monday."
+        in run("destroy", "--stage", "dev", "--yes", "dev").output.splitlines()
+    )
 
 
 @pytest.mark.parametrize("arguments", [["package", "--out", "out"], ["stack", "--bucket", "a-bucket"]])

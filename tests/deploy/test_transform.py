@@ -1,18 +1,17 @@
 """What CloudFormation makes of a package: the SAM transform adds resources that the package does not name."""
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from deploy.canary import ALIAS, RELEASED
-from deploy.digests import stamped
-from deploy.merging import merged
+from deploy.canary import ALIAS, MINUTES, RELEASED
+from deploy.digests import references, stamped
 from deploy.stages import FUNCTIONS, stage_parameters
 from tests.deploy.packages import Package
 from tests.deploy.support.sam import transformed
-from tests.deploy.test_digests import RENAMED
 from tests.support.environments import NotInstalled
 from tests.support.skipping import skip
 
@@ -52,9 +51,12 @@ def test_the_api_has_one_stage_and_it_is_throttled_and_logged(resources: dict[st
     assert ("*", "/*") in {(each["HttpMethod"], each["ResourcePath"]) for each in stage["MethodSettings"]}
 
 
-def test_the_transform_makes_every_function_and_no_role_of_its_own(resources: dict[str, Any]) -> None:
-    for kind in ("AWS::Lambda::Function", "AWS::IAM::Role"):
-        assert len(of_type(resources, kind)) == len(FUNCTIONS)
+def test_the_transform_makes_every_function_and_no_role_of_its_own(resources: dict[str, Any], package: Package) -> None:
+    for kind, packaged in (
+        ("AWS::Lambda::Function", "AWS::Serverless::Function"),
+        ("AWS::IAM::Role", "AWS::IAM::Role"),
+    ):
+        assert len(of_type(resources, kind)) == len(package.of_type(packaged))
     assert not [kind for kind in {r["Type"] for r in resources.values()} if kind.startswith("AWS::Serverless::")]
 
 
@@ -97,14 +99,67 @@ def test_everything_that_invokes_a_function_invokes_its_alias(resources: dict[st
 
 
 def test_a_changed_parameter_publishes_a_version(prod: Package) -> None:
-    template = merged(prod.template, RENAMED)
+    template = prod.template
 
     def published(*, digest: bool, **parameters: str) -> dict[str, str]:
         values = stage_parameters("prod") | parameters
         return versions(run_transform(stamped(template, values) if digest else template, **values))
 
-    assert published(digest=False) == published(digest=False, OrdersTableName="restored"), "the digest has no use"
-    before, after = published(digest=True), published(digest=True, OrdersTableName="restored")
+    assert published(digest=False) == published(digest=False, RestoredTables="-monday"), "the digest has no use"
+    before, after = published(digest=True), published(digest=True, RestoredTables="-monday")
     assert before.keys() == after.keys() == {FUNCTIONS[function] for function in RELEASED}
     assert not set(before.values()) & set(after.values())
     assert published(digest=True) == before
+
+
+# --- the canary ---
+
+
+def test_in_prod_codedeploy_shifts_each_alias_and_watches_the_alarms_of_the_new_versions(prod: Package) -> None:
+    resources = run_transform(prod.template)
+    versioned = versions(resources)
+    for function in RELEASED:
+        logical_id = FUNCTIONS[function]
+        policy = resources[f"{logical_id}Alias{ALIAS}"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        group = resources[policy["DeploymentGroupName"]["Ref"]]["Properties"]
+        assert group["DeploymentConfigName"]["Fn::Sub"][1] == {"ConfigName": f"Canary10Percent{MINUTES}Minutes"}
+        assert group["AutoRollbackConfiguration"]["Enabled"] is True
+        assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+        assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["CanaryRole", "Arn"]}
+        watched = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
+        assert watched == [f"Release{FUNCTIONS[each]}Alarm" for each in RELEASED]
+        text = json.dumps(resources[f"Release{logical_id}Alarm"])
+        assert json.dumps({"Fn::GetAtt": [versioned[logical_id], "Version"]}) in text, (
+            "not the version that is released"
+        )
+
+
+def test_all_at_once_leaves_codedeploy_out(prod: Package) -> None:
+    resources = run_transform(prod.template, Canary="false")
+    assert not [name for name, resource in resources.items() if resource["Type"].startswith("AWS::CodeDeploy::")]
+    assert all("UpdatePolicy" not in resource for resource in resources.values())
+    assert set(versions(resources)) == {FUNCTIONS[function] for function in RELEASED}
+
+
+def test_the_api_is_changed_after_its_alias_and_nothing_waits_in_a_circle(resources: dict[str, Any]) -> None:
+    """A new route is open once the new version has all of the traffic."""
+    waits = {name: waits_for(resource) & resources.keys() for name, resource in resources.items()}
+    reached = {name: reachable(name, waits) for name in waits}
+    assert [name for name, after in reached.items() if name in after] == []
+    assert f"APIHandlerAlias{ALIAS}" in reached["RestAPI"]
+
+
+def waits_for(resource: Mapping[str, Any]) -> set[str]:
+    after = resource.get("DependsOn", [])
+    return {*references(resource), *([after] if isinstance(after, str) else after)}
+
+
+def reachable(name: str, waits: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(waits[name])
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += waits[each]
+    return found

@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.adapters.queues import order_created_event
 from deploy.alarms import NAMESPACE
+from deploy.canary import RELEASED
 from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, function_timeout
 from deploy.template import resources_template
 from tests.deploy.packages import Package
@@ -32,6 +33,10 @@ ALARMS = {
 }
 
 
+OF_A_RELEASE = {f"release-{function.replace('_', '-')}" for function in RELEASED}
+"""They roll back a release by canary, and exist where releases go so."""
+
+
 def alarms(package: Package) -> dict[str, dict[str, Any]]:
     """The properties of every alarm, by the last part of its name."""
     found = package.of_type("AWS::CloudWatch::Alarm").values()
@@ -42,7 +47,8 @@ def alarms(package: Package) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_an_alarm_for_whatever_somebody_must_know(package: Package) -> None:
-    assert set(alarms(package)) == ALARMS
+    by_canary = "Canary" in package.template["Parameters"]
+    assert set(alarms(package)) == ALARMS | (OF_A_RELEASE if by_canary else set())
 
 
 def test_every_alarm_notifies_the_topic_when_it_starts_and_when_it_is_over(package: Package) -> None:
@@ -104,7 +110,7 @@ def chapters() -> dict[str, str]:
 
 
 def test_the_runbook_says_what_every_alarm_means_and_what_to_do_and_has_no_other_chapter(prod: Package) -> None:
-    assert set(chapters()) == ALARMS
+    assert set(chapters()) == ALARMS | OF_A_RELEASE
     for name, alarm in alarms(prod).items():
         assert [part for part in ("**Means**", "**Look at**", "**Do**") if part not in chapters()[name]] == []
         assert alarm["AlarmDescription"].endswith(f"docs/runbook.md#{name}")
@@ -144,7 +150,7 @@ def test_the_dashboard_shows_what_the_operator_asks_for(package: Package) -> Non
 def test_the_dashboard_names_existing_resources(package: Package) -> None:
     body = package.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
     named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", body)}
-    assert named - {"Stage", "AWS::Region"} <= package.resources.keys()
+    assert named - {"Stage", "RestoredTables", "AWS::Region"} <= package.resources.keys()
     assert set(FUNCTIONS.values()) <= named
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 import pytest
 
 from deploy.packaging import ZIP_NAME, package
+from deploy.sbom import bill_of_materials
 from deploy.stages import ROOT
 from deploy.vendoring import InstallationFailed, install, locked, vendor
 from tests.deploy.test_tracing import IN_LAMBDA, PROGRAM, run
@@ -81,6 +82,14 @@ def test_chalice_in_the_zip_is_the_locked_one(zipped: zipfile.ZipFile, vendored:
     names = [name for name in zipped.namelist() if name.startswith("chalice/")]
     assert names == ["chalice/__init__.py", "chalice/app.py"]
     assert [zipped.read(name) for name in names] == [(vendored / name).read_bytes() for name in names]
+
+
+def test_the_bill_of_materials_lists_every_package_in_the_zip(zipped: zipfile.ZipFile, vendored: Path) -> None:
+    bill = bill_of_materials(locked(), vendored, "0" * 64)
+    listed = {(component["name"].replace("-", "_"), component["version"]) for component in bill["components"]}
+    infos = {name.partition(".dist-info/")[0] for name in zipped.namelist() if ".dist-info/" in name}
+    assert listed == {tuple(info.rsplit("-", 1)) for info in infos}
+    assert all(component["licenses"] for component in bill["components"])
 
 
 def test_nothing_in_the_zip_depends_on_the_machine_that_packaged_it(zipped: zipfile.ZipFile) -> None:

@@ -22,6 +22,7 @@ from chalicelib.adapters import clients
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
 from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
 from ops.template import Template
@@ -90,8 +91,11 @@ def operate(*words: str, typed: str | None = None) -> Result:
 
 
 @contextmanager
-def live_stage(stage: str, *, packaged: bool, alias: str = "") -> Iterator[Answers]:
-    """The stage, deployed by `make deploy` (packaged) or by `chalice deploy`; what is invoked is perhaps an alias."""
+def live_stage(stage: str, *, packaged: bool, alias: str = "", restored: str = "") -> Iterator[Answers]:
+    """The stage, deployed by `make deploy` (packaged) or by `chalice deploy`; what is invoked is perhaps an alias.
+
+    `restored` is what the names of its tables in use end in.
+    """
     answers = Answers()
     make = Session.create_client
 
@@ -101,14 +105,15 @@ def live_stage(stage: str, *, packaged: bool, alias: str = "") -> Iterator[Answe
         return client
 
     with mock_aws(config={"lambda": {"use_docker": False}}):
-        _Deployment(stage, packaged, alias).deploy(answers)
+        _Deployment(stage, packaged, alias, restored).deploy(answers)
         with patch.object(Session, "create_client", watched):
             yield answers
 
 
 class _Deployment:
-    def __init__(self, stage: str, packaged: bool, alias: str) -> None:
-        self.stage, self.packaged, self.alias = stage, packaged, alias
+    def __init__(self, stage: str, packaged: bool, alias: str, restored: str) -> None:
+        self.stage, self.packaged, self.alias, self.restored = stage, packaged, alias, restored
+        self.tables = table_names(stage, restored)
         self.config = stage_config(stage)
 
     def deploy(self, answers: Answers) -> None:
@@ -117,6 +122,8 @@ class _Deployment:
             warnings.simplefilter("ignore")  # moto does not know all resources
             document = json.dumps(resources_template(self.stage, watched=False))
             boto3.client("cloudformation").create_stack(StackName="resources", TemplateBody=document)
+        if self.restored:
+            self._restore()
         for name in FUNCTIONS:
             self._function(name)
         self._mapping()
@@ -143,7 +150,7 @@ class _Deployment:
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name(function)}" + (self.alias and f":{self.alias}")
 
     def _settings(self) -> dict[str, str]:
-        settings = dict(self.config["environment_variables"])
+        settings: dict[str, str] = self.config["environment_variables"] | self.tables
         if self.packaged:  # a queue's Ref is its URL, a topic's its ARN
             for queue in ("ORDER_QUEUE", "ORDER_DEAD_LETTERS"):
                 settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
@@ -182,7 +189,7 @@ class _Deployment:
 
     def _role(self, name: str) -> str:
         """With the resources of its account; a packaged one with a pattern for its log group, and no GetQueueUrl."""
-        policy = static_policy(name, self.stage)
+        policy = static_policy(name, self.stage, self.tables)
         for statement in policy["Statement"]:
             statement["Resource"] = statement["Resource"].replace(":*:*:", f":{REGION}:{ACCOUNT}:", 1)
             if self.packaged:
@@ -258,7 +265,9 @@ class _Deployment:
         document = merge_template(self.stage) if self.packaged else resources_template(self.stage)
         names = {FUNCTIONS[name]: self.name(name) for name in FUNCTIONS}
         cloudwatch: Any = boto3.client("cloudwatch")
-        for alarm in Template(document, {"Stage": self.stage, **names}).of_type("AWS::CloudWatch::Alarm"):
+        for alarm in Template(document, {"Stage": self.stage, "RestoredTables": self.restored, **names}).of_type(
+            "AWS::CloudWatch::Alarm"
+        ):
             notified = {"AlarmActions": [topic], "OKActions": [topic]}
             cloudwatch.put_metric_alarm(**copy.deepcopy(alarm) | notified)
         if self.packaged:
@@ -267,6 +276,22 @@ class _Deployment:
             days = self.config["log_retention_in_days"]
             boto3.client("logs").put_retention_policy(logGroupName=group, retentionInDays=days)
 
+    def _restore(self) -> None:
+        """Tables of the new names, as the old ones are; what they lack is protected later."""
+        dynamodb: Any = boto3.client("dynamodb")
+        for setting, target in self.tables.items():
+            source = dynamodb.describe_table(TableName=table_names(self.stage)[setting])["Table"]
+            indexes = [
+                {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+                for index in source.get("GlobalSecondaryIndexes", ())
+            ]
+            dynamodb.create_table(
+                TableName=target,
+                BillingMode="PAY_PER_REQUEST",
+                **{name: source[name] for name in ("AttributeDefinitions", "KeySchema")},
+                **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
+            )
+
     def _protect_tables(self) -> None:
         dynamodb = boto3.client("dynamodb")
         for name in dynamodb.list_tables()["TableNames"]:
@@ -274,6 +299,6 @@ class _Deployment:
             dynamodb.update_continuous_backups(
                 TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
             )
-            if name.endswith(("-orders", "-idempotency")):
+            if any(each in name for each in ("-orders", "-idempotency")):
                 expiry: Any = {"Enabled": True, "AttributeName": "expiresAt"}
                 dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)

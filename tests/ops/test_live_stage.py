@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from deploy.stages import FUNCTIONS
+from deploy.stages import FUNCTIONS, stage_parameters
 from deploy.template import merge_template, resources_template
 from ops.template import UNRESOLVED, Template
 from tests.ops.live_stage import WAYS, Answers, live_stage, operate
@@ -142,7 +142,10 @@ SPOILT: list[tuple[str, Callable[[dict[str, Any]], object], set[tuple[str, str]]
     (
         "GetQueueAttributes",
         lambda answer: answer["Attributes"].update(Policy="{}", VisibilityTimeout="5"),
-        {("queue", "policy: any transport, should be TLS only"), ("queue", "VisibilityTimeout: 5, should be 60")},
+        {
+            ("queue", "policy: any transport, should be TLS only"),
+            ("queue", f"VisibilityTimeout: 5, should be {stage_parameters('prod')['VisibilityTimeout']}"),
+        },
     ),
     (
         "ListEventSourceMappings",

@@ -91,9 +91,13 @@ def without(resources: dict[str, Any], *kinds: str) -> dict[str, Any]:
 
 
 def with_extra_actions(resources: dict[str, Any]) -> dict[str, Any]:
-    """With actions that the emulator asks for, and that do not exist on AWS, where sqs:DeleteMessage allows both."""
-    text = json.dumps(resources)
+    """With actions that the emulator asks roles for. They do not exist on AWS, where sqs:DeleteMessage allows both."""
+    return {n: _extra(r) if r["Type"] == "AWS::IAM::Role" else r for n, r in resources.items()}
+
+
+def _extra(role: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(role)
     for action in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility"):
         text = text.replace(f'"sqs:{action}"', f'"sqs:{action}", "sqs:{action}Batch"')
-    document: dict[str, Any] = json.loads(text)
-    return document
+    extended: dict[str, Any] = json.loads(text)
+    return extended
