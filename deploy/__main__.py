@@ -11,7 +11,7 @@ import boto3
 import click
 
 from chalicelib.settings import BadSetting
-from deploy import cost, policies
+from deploy import boundary, cost, policies
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
@@ -37,6 +37,9 @@ from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
 _FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
+
+_FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
+"""Parameters that depend on the account, and the variables that name them; `none` takes away what was there."""
 
 
 class _WithoutTracebacks(click.Group):
@@ -197,14 +200,14 @@ def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:
     """The values of a stack's parameters.
 
-    Without ALERTS_EMAIL who is alerted stays as it is; without RESTORED, which tables are in use.
+    Without ALERTS_EMAIL who is alerted stays as it is; without PERMISSIONS_BOUNDARY, what bounds the roles; without
+    RESTORED, which tables are in use.
     """
-    chosen = {}
-    if address := os.environ.get("ALERTS_EMAIL"):
-        chosen["AlertsEmail"] = "" if address == "none" else address
+    said = {parameter: os.environ[name] for parameter, name in _FROM_ENVIRONMENT.items() if os.environ.get(name)}
+    chosen = {parameter: "" if value == "none" else value for parameter, value in said.items()}
     if restored := os.environ.get("RESTORED"):
         chosen[PARAMETER] = _ending(given["Stage"], restored)
-    return {**_stacks().parameters(name, ["AlertsEmail", PARAMETER]), **given, **chosen}
+    return {**_stacks().parameters(name, [*_FROM_ENVIRONMENT, PARAMETER]), **given, **chosen}
 
 
 def _deploy(name: str, where: Mapping[str, str], parameters: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from deploy import canary, capacity, dead_letters, domain, encryption, firewall, gateway
+from deploy import boundary, canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
@@ -66,7 +66,10 @@ def merge_template(stage: str) -> dict[str, Any]:
         _monitoring(names, stage),
         canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
-    return _with_defaults(with_tables_in_use(merged(*parts)), stage)
+    whole = with_tables_in_use(merged(*parts))
+    own = {role_id(function) for function in FUNCTIONS}
+    roles = [name for name, made in whole["Resources"].items() if name in own or made.get("Type") == "AWS::IAM::Role"]
+    return _with_defaults(merged(whole, boundary.overlay(roles)), stage)
 
 
 def _functions() -> dict[str, Any]:

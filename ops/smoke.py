@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
+from ssl import create_default_context
 from typing import Any, Protocol, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -74,7 +75,8 @@ class HttpApi:
             SigV4Auth(credentials, "execute-api", session.region_name).add_auth(request)
         sent = Request(self.url + path, body or None, dict(request.headers.items()), method=method)
         try:
-            with urlopen(sent, timeout=30) as answer:
+            trusted = create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+            with urlopen(sent, timeout=30, context=trusted) as answer:
                 return _answer(answer)
         except HTTPError as refusal:
             with refusal:

@@ -54,17 +54,17 @@ class Api:
 
     def __init__(self, emulator: Emulator) -> None:
         (api,) = boto3.client("apigateway").get_rest_apis()["items"]
-        self._url = f"{emulator.endpoint}/restapis/{api['id']}/{STAGE}/_user_request_"
+        self.url = f"{emulator.endpoint}/restapis/{api['id']}/{STAGE}/_user_request_"
         self._tls = create_default_context(cafile=emulator.credentials["AWS_CA_BUNDLE"])
 
     def ask(self, method: str, path: str, body: Any = None, *, key: str = "", signed: bool = True) -> tuple[int, Any]:
         headers = {"Content-Type": "application/json"} if body else {}
         if key:
             headers["Idempotency-Key"] = key
-        request = AWSRequest(method, self._url + path, headers=headers, data=json.dumps(body) if body else None)
+        request = AWSRequest(method, self.url + path, headers=headers, data=json.dumps(body) if body else None)
         if signed:
             SigV4Auth(Credentials("test", "test"), "execute-api", REGION).add_auth(request)
-        place = urlsplit(self._url)
+        place = urlsplit(self.url)
         connection = HTTPSConnection(place.hostname or "", place.port, context=self._tls, timeout=30)
         try:
             connection.request(method, place.path + path, request.body, dict(request.headers))
@@ -183,6 +183,8 @@ def test_a_stage_is_deployed_used_changed_destroyed_and_deployed_again(
     assert api.ask("POST", "/orders", ORDER, key="k-1") == (201, order)
     ended(api, order["orderId"])
     assert missed() == MISSED
+    tried = operate("stage", "smoke", STAGE, "--api", api.url)
+    assert (tried.exit_code, tried.stdout.count("ok  ")) == (0, 6), tried.output
 
     packages.log_line = "order confirmed by new code"
     second = run("stack", "--bucket", BUCKET)

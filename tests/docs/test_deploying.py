@@ -7,7 +7,7 @@ import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from re import fullmatch
 
 import click
 import pytest
@@ -19,12 +19,13 @@ from tests.docs.conftest import Reader
 from tests.support.checkout import checkout
 from tests.support.laptop import Laptop
 from tests.support.snippets import Snippet, commands, snippet
+from tests.support.template import ROOT
 
 README = snippet("README.md", "make resources STAGE=dev")
 CHALICE = snippet("docs/deploying.md", "make resources STAGE=dev")
 ONE_STACK = snippet("docs/deploying.md", "make package STAGE=prod")
 ROLL_BACK = snippet("docs/runbook.md", "git switch --detach HEAD~1")
-TRUST = snippet("docs/deploying.md", '"Version": "2012-10-17"')
+BOOTSTRAP = snippet("docs/deploying.md", "aws cloudformation deploy")
 CALLERS = snippet("docs/api.md", '"Version": "2012-10-17"')
 
 WITHOUT_FUNCTIONS = ".venv/bin/python -m ops stage check dev"
@@ -85,16 +86,9 @@ def test_rolling_back_deploys_the_commit_before(operator: Reader) -> None:
     assert git("branch", "--show-current") == "main"
 
 
-@pytest.mark.parametrize(
-    ("resource", "policy"),
-    [
-        ("AWS::IAM::Role", {"AssumeRolePolicyDocument": json.loads(TRUST.text)}),
-        ("AWS::IAM::ManagedPolicy", {"PolicyDocument": json.loads(CALLERS.text)}),
-    ],
-    ids=["trust", "callers"],
-)
-def test_the_policies_have_no_errors(tmp_path: Path, resource: str, policy: dict[str, Any]) -> None:
-    filled = json.dumps({"Resources": {"One": {"Type": resource, "Properties": policy}}})
+def test_the_policy_has_no_errors(tmp_path: Path) -> None:
+    policy = {"PolicyDocument": json.loads(CALLERS.text)}
+    filled = json.dumps({"Resources": {"One": {"Type": "AWS::IAM::ManagedPolicy", "Properties": policy}}})
     for placeholder, value in {"REGION": "eu-west-1", "ACCOUNT": "123456789012", "API-ID": "a1b2c3d4e5"}.items():
         filled = filled.replace(placeholder, value)
     (tmp_path / "policy.json").write_text(filled, "utf-8")
@@ -103,10 +97,20 @@ def test_the_policies_have_no_errors(tmp_path: Path, resource: str, policy: dict
     assert linted.returncode == 0, linted.stdout
 
 
-def test_the_trust_policy_names_the_environment_of_the_workflow() -> None:
-    (statement,) = json.loads(TRUST.text)["Statement"]
-    subject = statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
-    assert subject.rpartition(":")[2] == "prod"
+def test_the_stack_for_an_account_is_made_with_parameters_that_it_has() -> None:
+    words = shlex.split(BOOTSTRAP.text.replace("\\\n", ""))
+    given = dict(word.split("=", 1) for word in words[words.index("--parameter-overrides") + 1 :])
+    template = json.loads((ROOT / words[words.index("--template-file") + 1]).read_text("utf-8"))
+    declared = template["Parameters"]
+    assert (
+        {name for name, parameter in declared.items() if "Default" not in parameter} <= given.keys() <= declared.keys()
+    )
+    assert given["Stage"] in declared["Stage"]["AllowedValues"]
+    assert fullmatch(declared["Repository"]["AllowedPattern"], given["Repository"])
+    named = [r for r in template["Resources"].values() if "RoleName" in r["Properties"]]
+    assert (words[words.index("--capabilities") + 1] == "CAPABILITY_NAMED_IAM") == bool(named)
+    # Not a stack that the deploy role may change.
+    assert words[words.index("--stack-name") + 1] == "orderonce-bootstrap-dev"
 
 
 def test_callers_may_use_every_route_but_those_of_the_operator() -> None:

@@ -31,14 +31,21 @@ SHOWN_BY = {
         '"orderId": "ORD-20260420-001"',
     ): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
     ("docs/api.md", "from pathlib import Path"): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
-    ("docs/api.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policies_have_no_errors",
+    ("docs/api.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policy_has_no_errors",
     ("docs/api.md", "#!/bin/sh"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/api.md", "import os"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/api.md", "import { createHash"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/changing.md", "import json"): f"{FIRST_STEPS}::test_the_fixture_to_copy_tests_a_change",
     ("docs/deploying.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     ("docs/deploying.md", "make package STAGE=prod"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
-    ("docs/deploying.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policies_have_no_errors",
+    (
+        "docs/deploying.md",
+        ".venv/bin/python -m ops --stage prod intake pause",
+    ): "tests/ops/test_restore_drill.py::test_nothing_is_lost_and_nobody_is_charged_twice",
+    (
+        "docs/deploying.md",
+        "aws cloudformation deploy",
+    ): f"{DEPLOYING}::test_the_stack_for_an_account_is_made_with_parameters_that_it_has",
     (
         "docs/design.md",
         "PENDING ──reserve",

@@ -25,7 +25,8 @@ from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
-from ops.template import Template
+from ops.template import UNRESOLVED, Template
+from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 LOGS = "arn:aws:logs:*:*:log-group:"
@@ -269,7 +270,10 @@ class _Deployment:
             "AWS::CloudWatch::Alarm"
         ):
             notified = {"AlarmActions": [topic], "OKActions": [topic]}
-            cloudwatch.put_metric_alarm(**copy.deepcopy(alarm) | notified)
+            known = {name: value for name, value in alarm.items() if value is not UNRESOLVED}
+            if "Metrics" in alarm.keys() - known.keys():  # they name the version that was published last
+                known |= {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Statistic": "Sum", "Period": 60}
+            cloudwatch.put_metric_alarm(**copy.deepcopy(known) | notified)
         if self.packaged:
             group = f"/aws/apigateway/orderonce-{self.stage}"
             boto3.client("logs").create_log_group(logGroupName=group)
@@ -278,19 +282,8 @@ class _Deployment:
 
     def _restore(self) -> None:
         """Tables of the new names, as the old ones are; what they lack is protected later."""
-        dynamodb: Any = boto3.client("dynamodb")
         for setting, target in self.tables.items():
-            source = dynamodb.describe_table(TableName=table_names(self.stage)[setting])["Table"]
-            indexes = [
-                {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-                for index in source.get("GlobalSecondaryIndexes", ())
-            ]
-            dynamodb.create_table(
-                TableName=target,
-                BillingMode="PAY_PER_REQUEST",
-                **{name: source[name] for name in ("AttributeDefinitions", "KeySchema")},
-                **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
-            )
+            create_like(boto3.client("dynamodb"), table_names(self.stage)[setting], target)
 
     def _protect_tables(self) -> None:
         dynamodb = boto3.client("dynamodb")
