@@ -116,9 +116,10 @@ deploy: $(STAMP)
 	@exec $(VENV)/bin/python -m deploy stack --stage '$(STAGE)' --bucket '$(BUCKET)' $(if $(ARTIFACT),--artifact '$(ARTIFACT)') \
 	  $(if $(ALL_AT_ONCE),--all-at-once)
 
+# The first run installs a hundred packages, for minutes.
 .PHONY: scan
 scan: $(STAMP)
-	@REQUIRE_CHECKOV=1 exec $(VENV)/bin/python -m pytest -n 0 tests/deploy/test_scan.py $(ARGS)
+	@REQUIRE_CHECKOV=1 exec $(VENV)/bin/python -m pytest -n 0 -o faulthandler_timeout=900 tests/deploy/test_scan.py $(ARGS)
 
 .PHONY: destroy
 destroy: $(STAMP)

@@ -66,13 +66,13 @@ class Service:
         from chalicelib.use_cases.placing import Placing
 
         claims, window = ClaimTable(self.dynamodb, self.settings.idempotency_table), self.settings.idempotency_window
-        return Placing(self.orders, claims, self._committer, self._catalogue, self._queue, self.clock, window)
+        return Placing(self.orders, claims, self._committer, self._catalogue, self.queue, self.clock, window)
 
     @cached_property
     def operations(self) -> "Operations":
         from chalicelib.use_cases.operations import Operations
 
-        return Operations(self.orders, self._committer, self._queue, self.clock)
+        return Operations(self.orders, self._committer, self.queue, self.clock)
 
     @cached_property
     def products(self) -> "Products":
@@ -91,14 +91,14 @@ class Service:
         completion = Completion(self._committer, payments, bus, self.clock)
         fulfilment = Fulfilment(self._committer, self._catalogue, payments, completion, self.clock)
         receives = self.settings.max_receives
-        return Consumer(fulfilment, self.orders, self._queue, self.dead_letters, self.clock, receives, self.random)
+        return Consumer(fulfilment, self.orders, self.queue, self.dead_letters, self.clock, receives, self.random)
 
     @cached_property
     def recovery(self) -> "Recovery":
         from chalicelib.use_cases.recovery import SIDE_BY_SIDE, Recovery
 
         pool = ThreadPoolExecutor(SIDE_BY_SIDE, "recovery")
-        return Recovery(self.orders, self._committer, self._queue, self.dead_letters, pool, self.clock)
+        return Recovery(self.orders, self._committer, self.queue, self.dead_letters, pool, self.clock)
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":
@@ -106,7 +106,7 @@ class Service:
         from chalicelib.use_cases.dead_letters import DeadLetters
 
         kept = SqsQueue(self.sqs, self.settings.order_dead_letters, self._calls)
-        return DeadLetters(kept, self._queue, self.orders, self._committer, self.clock)
+        return DeadLetters(kept, self.queue, self.orders, self._committer, self.clock)
 
     @cached_property
     def monitor(self) -> "Monitor":
@@ -116,7 +116,22 @@ class Service:
 
         last_alert = LastAlertRow(self.dynamodb, self.settings.idempotency_table)
         topic = AlertTopic(self.sns, self.settings.alerts_topic)
-        return Monitor(self._queue, self.dead_letters, last_alert, topic, self.clock, self.settings.stage)
+        return Monitor(self.queue, self.dead_letters, last_alert, topic, self.clock, self.settings.stage)
+
+    @cached_property
+    def payments(self) -> "Payments":
+        from chalicelib.adapters.simulated_payments import SimulatedPayments
+
+        if self.given_payments is not None:
+            return self.given_payments
+        settings = self.settings
+        return SimulatedPayments(self.dynamodb, settings.payments_table, settings.fail_payment_percent, self.clock)
+
+    @cached_property
+    def queue(self) -> "Queue":
+        from chalicelib.adapters.queues import SqsQueue
+
+        return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
 
     # --- what several of them share ---
 
@@ -133,12 +148,6 @@ class Service:
         return InventoryCatalogue(self.dynamodb, self.settings.inventory_table, self.settings.currency, self.clock)
 
     @cached_property
-    def _queue(self) -> "Queue":
-        from chalicelib.adapters.queues import SqsQueue
-
-        return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
-
-    @cached_property
     def _calls(self) -> Executor:
         """Not the payments' pool: a provider that hangs holds every thread of that."""
         from chalicelib.adapters.side_by_side import WIDTH
@@ -147,15 +156,10 @@ class Service:
 
     @cached_property
     def _batch_payments(self) -> "BatchPayments":
-        from chalicelib.adapters.simulated_payments import SimulatedPayments
         from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
 
-        payments = self.given_payments
-        if payments is None:
-            percent = self.settings.fail_payment_percent
-            payments = SimulatedPayments(self.dynamodb, self.settings.payments_table, percent)
         timeout = TIMEOUT if self.payment_timeout is None else self.payment_timeout
-        return BatchPayments(payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), timeout)
+        return BatchPayments(self.payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), timeout)
 
 
 def compose(

@@ -79,8 +79,10 @@ def _kept(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shared(function: Mapping[str, Any]) -> dict[str, Any]:
+    """The role too: an alias cannot have versions of two roles (AWS Lambda Developer Guide, "Implement Lambda canary
+    deployments using a weighted alias")."""
     variables = function.get("Environment", {}).get("Variables", {})
-    return {name: value for name, value in variables.items() if name not in MAY_DIFFER}
+    return {"Role": function["Role"], **{name: value for name, value in variables.items() if name not in MAY_DIFFER}}
 
 
 def _names_of_orders() -> list[str]:

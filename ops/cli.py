@@ -16,6 +16,7 @@ from ops.intake import intake
 from ops.keys import keys
 from ops.orders import orders
 from ops.output import clean
+from ops.payments import payments
 from ops.smoke import smoke
 from ops.tables import tables
 
@@ -63,5 +64,5 @@ def ops(stage: str) -> None:
 
 
 stage.add_command(smoke)
-for group in (dead_letters, orders, keys, catalogue, intake, stage, tables):
+for group in (dead_letters, orders, keys, catalogue, intake, tables, payments, stage):
     ops.add_command(group)

@@ -27,14 +27,15 @@ def tables() -> None:
     """Restore the tables of orders, stock and claims. The payments are never restored."""
 
 
-def _second(_: click.Context, __: click.Parameter, text: str) -> datetime:
+def second(_: click.Context, __: click.Parameter, text: str) -> datetime:
+    """An option's value as an instant. Raises BadParameter."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text):
         raise click.BadParameter("must be a second in UTC, such as 2026-11-22T02:59:00Z")
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 @tables.command()
-@click.option("--to", metavar="TIME", required=True, callback=_second, help="A second in UTC: 2026-11-22T02:59:00Z.")
+@click.option("--to", metavar="TIME", required=True, callback=second, help="A second in UTC: 2026-11-22T02:59:00Z.")
 @on_stage
 def restore(service: Service, to: datetime) -> None:
     """Restore all three tables to the same second, under new names. Nothing uses them yet. Safe to repeat.

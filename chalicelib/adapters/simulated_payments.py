@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chalicelib import times
 from chalicelib.adapters.aws_faults import faults
 from chalicelib.adapters.dynamodb.items import from_item, to_item
 from chalicelib.domain.order import two_decimals
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded
 from chalicelib.faults import PaymentUnknown, Rejected, Unavailable
+from chalicelib.times import Clock, utc_now
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,12 +25,15 @@ T = TypeVar("T")
 class SimulatedPayments:
     """The ledger has a row for each payment: CHARGED, DECLINED, REFUNDED, or CLOSED, which closes what was not charged.
 
+    A row says when it was made.
+
     `decline_percent` of the orders are declined, by their ids, so that a retry gets the same answer.
     """
 
     client: "DynamoDBClient"
     table: str
     decline_percent: int = 0
+    clock: Clock = utc_now
 
     def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
         """As the port says."""
@@ -78,7 +83,7 @@ class SimulatedPayments:
             try:
                 self.client.put_item(
                     TableName=self.table,
-                    Item=to_item(entry),
+                    Item=to_item(entry | {"at": times.to_text(self.clock())}),
                     ConditionExpression="attribute_not_exists(paymentKey)",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )

@@ -57,6 +57,8 @@ class InFlight:
         """Let others see what is left at once. If that fails they see it when its visibility timeout is over."""
         receipts = list(self._receipts.values())
         self._receipts.clear()
+        if not receipts:
+            return
         try:
             self.queue.change_visibility(dict.fromkeys(receipts, 0))
         except (Unavailable, Rejected) as fault:

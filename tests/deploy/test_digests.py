@@ -90,6 +90,12 @@ def test_another_table_behind_the_same_reference_is_shared_too(prod: Package) ->
     assert shared(template, Canary="false") == shared(template), "or the next release would never go by canary"
 
 
+def test_another_role_is_shared_too(prod: Package) -> None:
+    """An alias cannot have versions of two roles."""
+    other = {"Resources": {"APIHandler": {"Properties": {"Role": {"Fn::GetAtt": ["OtherRole", "Arn"]}}}}}
+    assert shared(merged(prod.template, other)) != shared(prod.template)
+
+
 def test_settings_that_may_differ_exist() -> None:
     read = (ROOT / "chalicelib" / "settings.py").read_text(encoding="utf-8")
     assert [name for name in MAY_DIFFER if f'"{name}"' not in read] == []

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,6 +18,7 @@ from moto.core.responses import EmptyResult
 
 from deploy import __main__ as command
 from deploy import packaging, tables
+from deploy.digests import SHARED_SETTINGS
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import stage_parameters
 from deploy.template import resources_template
@@ -104,6 +106,42 @@ def test_who_is_alerted_stays_as_it_is_unless_the_deployment_says_otherwise(
     assert deployed() == "ann@example.com"
     monkeypatch.setenv("ALERTS_EMAIL", "none")
     assert deployed() == ""
+
+
+def test_a_release_goes_by_canary_unless_it_is_asked_otherwise_or_changes_what_versions_share(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: dict[str, str] = {}
+    stacks = Mock(
+        **{"parameters.return_value": {}, "outputs.side_effect": lambda _: dict(outputs), "deploy.return_value": {}}
+    )
+    monkeypatch.setattr(command, "_stacks", lambda: stacks)
+
+    def deploy(shared_settings: str, *words: str) -> str:
+        """A package with this digest; the parameter, and what is said of it."""
+        monkeypatch.setattr(command, "_uploaded", lambda *_: ({}, shared_settings))
+        result = run("stack", "--stage", "prod", "--bucket", "a-bucket", *words)
+        assert result.exit_code == 0, result.output
+        outputs[SHARED_SETTINGS] = shared_settings
+        canary: str = stacks.deploy.call_args.args[2]["Canary"]
+        return canary + "".join(line for line in result.output.splitlines() if "canary" in line)
+
+    assert deploy("one set of tables") == "true"
+    assert deploy("one set of tables") == "true"
+    assert deploy("another").startswith(
+        "falseAll at once, not by canary: old and new versions would disagree on tables"
+    )
+    assert deploy("another") == "true", "the release after it"
+    assert deploy("another", "--all-at-once") == "falseAll at once, not by canary: as asked."
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"), [("UPDATE_ROLLBACK_COMPLETE", "2026-11-22 03:00:00+00:00"), ("UPDATE_COMPLETE", "")]
+)
+def test_a_release_that_was_rolled_back_is_known(status: str, failure: str) -> None:
+    described = {"StackStatus": status, "LastUpdatedTime": datetime(2026, 11, 22, 3, tzinfo=UTC)}
+    client = Mock(describe_stacks=Mock(return_value={"Stacks": [described]}))
+    assert Stacks(client).failure("s") == failure
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ SHOWN_BY = {
     ("docs/deploying.md", "make package STAGE=prod"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     (
         "docs/deploying.md",
+        ".venv/bin/python -m ops --stage prod intake pause",
+    ): "tests/ops/test_restore_drill.py::test_nothing_is_lost_and_nobody_is_charged_twice",
+    (
+        "docs/deploying.md",
         "aws cloudformation deploy",
     ): f"{DEPLOYING}::test_the_stack_for_an_account_is_made_with_parameters_that_it_has",
     (
@@ -65,6 +69,14 @@ SHOWN_BY = {
         "docs/operating.md",
         "$ ops intake status",
     ): "tests/ops/test_intake.py::test_the_page_shows_what_the_commands_print",
+    (
+        "docs/operating.md",
+        "$ ops tables restore",
+    ): "tests/ops/test_tables.py::test_the_page_shows_what_a_restore_prints",
+    (
+        "docs/operating.md",
+        "$ ops payments reconcile",
+    ): "tests/ops/test_payments.py::test_the_page_shows_what_differs",
     ("docs/operating.md", "$ ops stage check local"): (
         "tests/ops/test_laptop.py::test_the_stage_is_as_it_should_be_and_as_the_page_shows_it"
     ),

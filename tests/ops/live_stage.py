@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from app import app
+from chalicelib import telemetry
 from chalicelib.adapters import clients
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
@@ -26,6 +27,7 @@ from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops.cli import ops
 from ops.template import UNRESOLVED, Template
+from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 LOGS = "arn:aws:logs:*:*:log-group:"
@@ -83,6 +85,7 @@ class Answers:
 
 def operate(*words: str, typed: str | None = None) -> Result:
     """The result of a command of the operator's."""
+    telemetry.logger()  # made before the command's log format and streams
     clients.forget()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AUTH", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
@@ -290,19 +293,8 @@ class _Deployment:
 
     def _restore(self) -> None:
         """Tables of the new names, as the old ones are; what they lack is protected later."""
-        dynamodb: Any = boto3.client("dynamodb")
         for setting, target in self.tables.items():
-            source = dynamodb.describe_table(TableName=table_names(self.stage)[setting])["Table"]
-            indexes = [
-                {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-                for index in source.get("GlobalSecondaryIndexes", ())
-            ]
-            dynamodb.create_table(
-                TableName=target,
-                BillingMode="PAY_PER_REQUEST",
-                **{name: source[name] for name in ("AttributeDefinitions", "KeySchema")},
-                **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
-            )
+            create_like(boto3.client("dynamodb"), table_names(self.stage)[setting], target)
 
     def _protect_tables(self) -> None:
         dynamodb = boto3.client("dynamodb")

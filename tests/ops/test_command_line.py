@@ -138,6 +138,8 @@ EVERY_CALL = [
     ["dead-letters", "replay"],
     ["dead-letters", "export", "never-written.jsonl"],
     ["dead-letters", "purge"],
+    ["tables", "restore", "--to", "2026-11-22T02:59:00Z"],
+    ["payments", "reconcile", "--since", "2026-11-22T02:59:00Z"],
     ["stage", "check", "test"],
 ]
 
@@ -159,7 +161,9 @@ def test_credentials_that_have_expired_are_one_sentence(
     operator: Operator, words: list[str], code: str, sentence: str
 ) -> None:
     operator.calls.refuse(code, times=None)
-    assert operator.refused(*words, status=2 if words[0] == "stage" else 1).startswith(sentence)
+    result = operator(*words)
+    assert result.exit_code == (2 if words[0] == "stage" else 1), result.output
+    assert [line[: len(sentence)] for line in result.stderr.splitlines()] == [sentence], "and nothing else"
 
 
 def test_no_credentials_and_no_region_are_one_sentence(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Tables that were restored: made beside those in use, used by the functions, and by whoever operates them."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from deploy.tables import table_names
 from tests.ops.conftest import audit_of
 from tests.ops.live_stage import Answers, live_stage, operate
+from tests.ops.test_documented import alike, steps
+from tests.support.snippets import snippet
 
+PAGE = snippet("docs/operating.md", "$ ops tables restore")
 NAME = "20261122T025900Z"
 
 
@@ -105,3 +109,9 @@ def test_a_restore_is_audited_with_its_second(answers: Answers) -> None:
 def test_a_time_that_is_not_a_second_is_refused(answers: Answers, time: str) -> None:
     result = operate("--stage", "prod", "tables", "restore", "--to", time)
     assert (result.exit_code, "must be a second in UTC" in result.stderr) == (2, True)
+
+
+def test_the_page_shows_what_a_restore_prints(answers: Answers) -> None:
+    ((command, shown),) = steps(PAGE)
+    result = operate("--stage", "prod", *shlex.split(command))
+    assert sorted(alike(shown)) == sorted(alike(result.stdout) + alike(result.stderr))

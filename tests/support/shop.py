@@ -313,7 +313,7 @@ def opened(
     calls.watch(*made)
     dynamodb: Any = made[0]
     made_of = Settings.from_environment(stage.settings | dict(settings or {}))
-    provider = SimulatedPayments(dynamodb, made_of.payments_table, made_of.fail_payment_percent)
+    provider = SimulatedPayments(dynamodb, made_of.payments_table, made_of.fail_payment_percent, clock)
     payments, slept = FlakyPayments(provider), list[float]()
     service = compose(made_of, *made, payments=payments, clock=clock, sleep=slept.append, payment_timeout=60)
     shop = Shop(stage, calls, clock, service, provider, payments, slept)

@@ -79,6 +79,19 @@ def restore(stage: Stage, snapshot: Snapshot) -> None:
             stage.put_item(table, item)
 
 
+def create_like(client: Any, source: str, target: str) -> None:
+    """An empty table with the keys and indexes of another, as a restore makes it."""
+    described = client.describe_table(TableName=source)["Table"]
+    parts = ("IndexName", "KeySchema", "Projection")
+    indexes = [{part: each[part] for part in parts} for each in described.get("GlobalSecondaryIndexes", ())]
+    client.create_table(
+        TableName=target,
+        BillingMode="PAY_PER_REQUEST",
+        **{name: described[name] for name in ("AttributeDefinitions", "KeySchema")},
+        **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
+    )
+
+
 def forget_order(stage: Stage, order_id: str) -> None:
     """The order is gone, as its time to live or a restore of an older table would have it."""
     stage.dynamodb.delete_item(TableName=stage["ORDERS_TABLE"], Key={"orderId": {"S": order_id}})

@@ -372,9 +372,13 @@ class World:
             service.consumer.consume(messages.read_records(service, records), NO_DEADLINE)
         except (MessagesLeft, Killed):
             return False
+        self.delete(records)
+        return True
+
+    def delete(self, records: Sequence[dict[str, Any]]) -> None:
+        """What Lambda does with the messages of a batch when the consumer returns."""
         entries = [{"ReceiptHandle": record["receiptHandle"]} for record in records]
         self.queue.delete_message_batch(QueueUrl=self.stage["ORDER_QUEUE"], Entries=entries)
-        return True
 
     def _account_for(self, queue: str, message: _Message) -> None:
         """A message may be deleted once its order has ended and owes nothing, has an outbox entry, or it is kept."""

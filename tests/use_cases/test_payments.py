@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import times
 from chalicelib.adapters import clients
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
@@ -198,6 +199,7 @@ class TestSimulatedPayments(Contract):
 
         assert isinstance(charged, Charged)
         books = books_in(each_aws)
+        assert times.from_text(books["kept"].pop("at")).tzinfo
         assert books["kept"] == {
             "paymentKey": "kept",
             "state": "CHARGED",
