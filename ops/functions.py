@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deploy.digests import SETTINGS_DIGEST
-from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from deploy.stages import FUNCTIONS, config, function_name, stage_config, stage_parameters
 from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
 from ops.roles import role
@@ -155,6 +155,8 @@ def _configuration(
     for scope in reversed(scopes):
         wanted |= scope.get("environment_variables", {})
     wanted |= tables
+    if is_packaged({name: [function]}, stage):
+        wanted |= {"MAX_RECEIVES": stage_parameters(stage)["MaxReceives"]}
     for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):

@@ -54,7 +54,7 @@ class InFlight:
                 del self._receipts[message_id]
 
     def release(self) -> None:
-        """Let others see what is left, if anything, at once. If that fails they see it when it is visible again."""
+        """Let others see what is left at once. If that fails they see it when its visibility timeout is over."""
         receipts = list(self._receipts.values())
         self._receipts.clear()
         if not receipts:

@@ -331,6 +331,15 @@ def test_the_boundary_leaves_each_function_what_it_may_do(stage: str) -> None:
     assert allows(bounds, "kms:Decrypt", arn("kms", "key/k"), through)
 
 
+def test_the_boundary_leaves_a_release_by_canary_what_it_may_do(prod: Package) -> None:
+    bounds = [made("Boundary", "prod")["PolicyDocument"]]
+    (policy,) = prod.properties("CanaryRole")["Policies"]
+    actions = {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
+    function = arn("lambda", "function:orderonce-prod-Recover-X:live")
+    assert actions
+    assert [action for action in actions if not allows(bounds, action, function)] == []
+
+
 def test_the_boundary_leaves_none_the_way_to_another_stage_or_identity() -> None:
     bounds = [made("Boundary", "dev")["PolicyDocument"]]
     assert not allows(bounds, "dynamodb:GetItem", arn("dynamodb", "table/orderonce-prod-orders"))

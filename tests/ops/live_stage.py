@@ -159,7 +159,16 @@ class _Deployment:
                 settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
             settings["SETTINGS_DIGEST"] = "0123456789abcdef"
             settings["ALERTS_TOPIC"] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{settings['ALERTS_TOPIC']}"
+            settings = self._of_the_package() | settings
         return settings
+
+    def _of_the_package(self) -> dict[str, str]:
+        """What the package sets beside the stage's configuration: values of parameters."""
+        document = merge_template(self.stage)
+        variables = document["Resources"]["OrderConsumer"]["Properties"]["Environment"]["Variables"]
+        parameters = document["Parameters"]
+        references = {name: value["Ref"] for name, value in variables.items() if value.get("Ref") in parameters}
+        return {name: str(parameters[reference]["Default"]) for name, reference in references.items()}
 
     def _function(self, name: str) -> None:
         own = self.config["lambda_functions"][name]
