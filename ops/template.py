@@ -44,6 +44,8 @@ class Template:
                 return self._substitute(text)
             case {"Fn::GetAtt": [str(name), "Arn" | "QueueName"]}:
                 return self._name_of(name)
+            case {"Fn::GetAtt": [str(name), "Version"]} if name in self._values:
+                return self._values[name]
             case dict():
                 resolved = {name: self._resolve(each) for name, each in value.items()}
                 unresolved = UNRESOLVED in resolved.values() or any(name.startswith("Fn::") for name in resolved)

@@ -60,7 +60,7 @@ def test_each_command_is_run_or_understood(operator: Reader, laptop: Laptop, blo
 def rehearse(operator: Reader, command: str) -> None:
     """The command, or what make would run for it, exists with these options."""
     make, *arguments = shlex.split(command)
-    lines = operator.runs("make", "-n", *arguments) if make == "make" else command
+    lines = operator.runs("make", "-n", *arguments).replace("\\\n", "") if make == "make" else command
     found = [(group, line.partition(program)[2]) for line in lines.splitlines() for program, group in PROGRAMS.items()]
     understood = [(group, shlex.split(words)) for group, words in found if words]
     assert understood, f"{command!r} runs nothing that is known"

@@ -61,6 +61,10 @@ SHOWN_BY = {
     ("docs/operating.md", "$ ops orders list CUST-42"): SESSIONS,
     ("docs/operating.md", "$ ops orders stuck --older-than 30m"): SESSIONS,
     ("docs/operating.md", "$ ops keys explain CUST-42 first-try"): SESSIONS,
+    (
+        "docs/operating.md",
+        "$ ops stage smoke local",
+    ): "tests/ops/test_smoke.py::test_the_laptop_stack_is_green_and_an_api_that_is_away_is_red",
     ("docs/operating.md", "$ ops catalogue list"): (
         "tests/ops/test_documented.py::test_the_catalogue_is_listed_as_the_page_shows_it"
     ),

@@ -276,6 +276,7 @@ class _Deployment:
         boto3.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="ann@example.com")
         document = merge_template(self.stage) if self.packaged else resources_template(self.stage)
         names = {FUNCTIONS[name]: self.name(name) for name in FUNCTIONS}
+        names |= {f"{function}.Version": "1" for function in FUNCTIONS.values()}
         cloudwatch: Any = boto3.client("cloudwatch")
         for alarm in Template(document, {"Stage": self.stage, "RestoredTables": self.restored, **names}).of_type(
             "AWS::CloudWatch::Alarm"

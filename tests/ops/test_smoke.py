@@ -16,9 +16,11 @@ from ops.smoke import CUSTOMER, Answer, Api, Broken, HttpApi, steps
 from tests.support.laptop import Laptop, running_laptop
 from tests.support.shop import Shop
 from tests.support.signed_gateway import REGION, TEMPORARY, signed_gateway
+from tests.support.snippets import snippet
 from tests.support.tables import stock_in
 from tests.support.template import ROOT
 
+PAGE = snippet("docs/operating.md", "$ ops stage smoke local")
 GREEN = [
     "the API answers",
     "order {} is placed",
@@ -159,6 +161,8 @@ def test_the_laptop_stack_is_green_and_an_api_that_is_away_is_red(laptop: Laptop
     assert done.returncode == 0, done.stderr
     shown = [line.removeprefix("ok  ") for line in done.stdout.splitlines()]
     assert (shown[0], shown[2:]) == (GREEN[0], GREEN[2:])
+    page = [line.removeprefix("ok  ") for line in PAGE.text.splitlines()[1:]]
+    assert (page[0], page[2:]) == (GREEN[0], GREEN[2:])
     assert '"audit": "stage smoke"' in done.stderr
     away = command(laptop, "--api", "http://127.0.0.1:1")
     assert (away.returncode, away.stdout) == (1, "")
