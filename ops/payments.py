@@ -72,11 +72,11 @@ def reconcile(
 
 
 def _books(service: Service) -> Iterator[Payment]:
-    """Every payment of the simulated provider that says when it was made. A real one is asked for its list."""
+    """Every payment of the simulated provider. A real one is asked for its list."""
     for row in _items(service.dynamodb, service.settings.payments_table):
         values = from_item(row)
-        if "at" in values:
-            yield Payment(values["paymentKey"], values["state"], values.get("amount"), times.from_text(values["at"]))
+        at = times.from_text(values["at"]) if "at" in values else None
+        yield Payment(values["paymentKey"], values["state"], values.get("amount"), at)
 
 
 def _orders_in(client: "DynamoDBClient", table: str) -> Orders:

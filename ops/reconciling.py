@@ -26,12 +26,15 @@ class Remedy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A row of the provider's books. `state`: CHARGED, REFUNDED, DECLINED or CLOSED; `amount` None: never charged."""
+    """A row of the provider's books. `state`: CHARGED, REFUNDED, DECLINED or CLOSED; `amount` None: never charged.
+
+    `at` None: it was made by a release that did not say when, so it is too old to be refunded for want of its order.
+    """
 
     payment_key: str
     state: str
     amount: Decimal | None
-    at: datetime
+    at: datetime | None
 
     @property
     def order_id(self) -> str:
@@ -80,7 +83,8 @@ def differences(since: datetime, books: Iterable[Payment], orders: Orders, older
         for key, order in lost.items()
     ]
     for payment in payments.values():
-        if payment.state == "CHARGED" and payment.at >= newer and payment.order_id not in orders.unreadable:
+        is_new = payment.at is not None and payment.at >= newer
+        if payment.state == "CHARGED" and is_new and payment.order_id not in orders.unreadable:
             what = is_owed(payment.payment_key, known.get(payment.order_id))
             if what and payment.payment_key not in lost:
                 found.append(Difference(payment.order_id, payment.payment_key, what, Remedy.REFUND))
