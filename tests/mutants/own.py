@@ -262,10 +262,8 @@ _ORDER_OF_STEPS = (
     Own(
         "messages are deleted before their orders are worked on",
         _CONSUMING,
-        "        outcomes, orders = self._outcomes(batch, deadline)\n"
-        "        messages = [read.message for read in batch]\n",
-        "        messages = [read.message for read in batch]\n"
-        "        self._delete(messages)\n"
+        "        outcomes, orders = self._outcomes(batch, deadline)\n",
+        "        self._delete([read.message for read in batch])\n"
         "        outcomes, orders = self._outcomes(batch, deadline)\n",
         (f"{_T_CONSUMING}::test_what_succeeded_is_deleted_before_the_consumer_raises",),
     ),
