@@ -20,10 +20,11 @@ import botocore.loaders
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.deploy.support.commands import unwatched
 from tests.deploy.support.emulator import Emulator, kept, listens
 from tests.support.network import free_port
 from tests.support.stage import REGION, Stage
-from tests.support.template import ROOT, TEMPLATE
+from tests.support.template import ROOT
 
 T = TypeVar("T")
 
@@ -46,7 +47,6 @@ def probe(event, context):
         return error.response["Error"]["Code"]
     return ""
 """
-_ONLY_WATCHING = ("AWS::CloudWatch::", "AWS::Logs::MetricFilter", "AWS::Logs::QueryDefinition")
 
 
 class Deployment:
@@ -65,7 +65,7 @@ class Deployment:
 
     def create_resources(self) -> None:
         """Make the tables, queues, topic and bus from the template, by CloudFormation."""
-        self.create_stack(f"{APP}-{STAGE}", json.dumps(_template()), Stage=STAGE)
+        self.create_stack(f"{APP}-{STAGE}-resources", json.dumps(unwatched(STAGE)), Stage=STAGE)
 
     def create_stack(self, name: str, template: str, **parameters: str) -> dict[str, str]:
         """Make what a template describes, and wait for it; its outputs."""
@@ -257,16 +257,6 @@ def _replace(document: dict[str, Any], key: str, value: str) -> None:
             document[name] = value
         elif isinstance(inner, dict):
             _replace(inner, key, value)
-
-
-def _template() -> dict[str, Any]:
-    """The template without what only watches, and the outputs that might name it: the emulator has no alarm by metric
-    maths and no saved query, and rolls back the whole stack for one. The template's own tests check those."""
-    document: dict[str, Any] = json.loads(TEMPLATE.read_text("utf-8"))
-    resources = document["Resources"]
-    document["Resources"] = {n: r for n, r in resources.items() if not r["Type"].startswith(_ONLY_WATCHING)}
-    document.pop("Outputs", None)
-    return document
 
 
 def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
