@@ -31,7 +31,7 @@ INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 def alarms(names: Names, stage: str) -> dict[str, Any]:
     """Every alarm of a stage, as resources."""
     found = [*_queue_alarms(), *_order_alarms(), *_api_alarms(), *_function_alarms(names, stage), *_table_alarms()]
-    return {_logical_id(name): _resource(name, properties) for name, properties in found}
+    return {_logical_id(name): resource(name, properties) for name, properties in found}
 
 
 def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
@@ -43,7 +43,7 @@ def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "Messages could not be handled.",
                 **_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dead, period=60),
-                **_above(0),
+                **above(0),
                 # A queue that nobody used for hours reports nothing: then no message came.
                 "TreatMissingData": "notBreaching",
             },
@@ -53,7 +53,7 @@ def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "Orders have been waiting on the queue for more than ten minutes.",
                 **_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", orders, period=60),
-                **_above(600, periods=5),
+                **above(600, periods=5),
                 "TreatMissingData": "notBreaching",
             },
         ),
@@ -62,7 +62,7 @@ def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "Events of orders could not be written to their log.",
                 **_metric("AWS/Events", "FailedInvocations", "Sum", _EVENTS_RULE, period=300),
-                **_above(0),
+                **above(0),
                 # Only sent when it is not zero.
                 "TreatMissingData": "notBreaching",
             },
@@ -73,9 +73,9 @@ def _queue_alarms() -> list[tuple[str, dict[str, Any]]]:
 def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
     finished = ("OrdersFailed", "OrdersConfirmed", "OrdersCancelled")
     rate = [
-        *(_query(name, _stat(NAMESPACE, name, "Sum", _SERVICE)) for name in finished),
-        _expression("finished", "SUM([ordersFailed, ordersConfirmed, ordersCancelled])"),
-        _expression(
+        *(query(name, stat(NAMESPACE, name, "Sum", _SERVICE)) for name in finished),
+        expression("finished", "SUM([ordersFailed, ordersConfirmed, ordersCancelled])"),
+        expression(
             "rate", f"IF(finished >= {MIN_COUNT}, 100 * FILL(ordersFailed, 0) / finished, 0)", "failed orders, %"
         ),
     ]
@@ -85,7 +85,7 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "Orders have had work left for more than an hour, or recovery does not run.",
                 **_metric(NAMESPACE, "OrdersOverdue", "Maximum", _SERVICE, period=300),
-                **_above(0, periods=2),
+                **above(0, periods=2),
                 # Recovery reports the count every minute, 0 too. Without recovery nothing heals.
                 "TreatMissingData": "breaching",
             },
@@ -95,7 +95,7 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "An order met a fault that nobody expected: a mistake in the program.",
                 **_metric(NAMESPACE, "UnexpectedFaults", "Sum", _SERVICE, period=60),
-                **_above(0),
+                **above(0),
                 # Counted only when there is one.
                 "TreatMissingData": "notBreaching",
             },
@@ -105,7 +105,7 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "More than 30 % of the orders that ended in five minutes have failed.",
                 "Metrics": rate,
-                **_above(30),
+                **above(30),
                 # No order ended.
                 "TreatMissingData": "notBreaching",
             },
@@ -120,7 +120,7 @@ def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "More than 5 % of the API's answers are 5xx.",
                 "Metrics": _share_of_answers("5XXError", "faults", MIN_COUNT, "5xx, %"),
-                **_above(5),
+                **above(5),
                 # No requests.
                 "TreatMissingData": "notBreaching",
             },
@@ -130,7 +130,7 @@ def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
             {
                 "AlarmDescription": "Most of the API's many answers are 4xx, or 429: clients are wrong, or too many.",
                 "Metrics": _share_of_answers("4XXError", "refusals", STORM, "4xx, %"),
-                **_above({"Ref": "Alarm4xxPercent"}, periods=2),
+                **above({"Ref": "Alarm4xxPercent"}, periods=2),
                 "TreatMissingData": "notBreaching",
             },
         ),
@@ -140,19 +140,16 @@ def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
 def _share_of_answers(metric: str, name: str, at_least: int, label: str) -> list[dict[str, Any]]:
     """The percentage of answers that this metric of the gateway counts, if there are so many in five minutes."""
     return [
-        _query(name, _stat("AWS/ApiGateway", metric, "Sum", _API)),
-        _query("requests", _stat("AWS/ApiGateway", "Count", "Sum", _API)),
-        _expression("rate", f"IF(requests >= {at_least}, 100 * {name} / requests, 0)", label),
+        query(name, stat("AWS/ApiGateway", metric, "Sum", _API)),
+        query("requests", stat("AWS/ApiGateway", "Count", "Sum", _API)),
+        expression("rate", f"IF(requests >= {at_least}, 100 * {name} / requests, 0)", label),
     ]
 
 
 def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
     throttles = [
-        *(
-            _query(name, _stat("AWS/Lambda", "Throttles", "Sum", _function_dimension(names, name)))
-            for name in FUNCTIONS
-        ),
-        _expression("throttles", f"SUM([{', '.join(_id(name) for name in FUNCTIONS)}])", "throttled invocations"),
+        *(query(name, stat("AWS/Lambda", "Throttles", "Sum", _function_dimension(names, name))) for name in FUNCTIONS),
+        expression("throttles", f"SUM([{', '.join(_id(name) for name in FUNCTIONS)}])", "throttled invocations"),
     ]
     return [
         (
@@ -160,7 +157,7 @@ def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]
             {
                 "AlarmDescription": "The consumer keeps raising: single errors are retries, this many are a fault.",
                 **_metric("AWS/Lambda", "Errors", "Sum", _function_dimension(names, "order_consumer"), period=300),
-                **_above(20, periods=3),
+                **above(20, periods=3),
                 # No batch at all: oldest-message-age shows whether there should have been one.
                 "TreatMissingData": "notBreaching",
             },
@@ -171,7 +168,7 @@ def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]
                 "AlarmDescription": "Lambda refused to run functions more than twenty times in five minutes.",
                 "Metrics": throttles,
                 # A schedule sometimes comes twice: its second run waits for its one place, and is refused a few times.
-                **_above(20),
+                **above(20),
                 "TreatMissingData": "notBreaching",
             },
         ),
@@ -191,7 +188,7 @@ def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[
         {
             "AlarmDescription": f"{runs} more than 80 % of its time limit of {seconds} s.",
             **_metric("AWS/Lambda", "Duration", statistic, _function_dimension(names, function), period=300),
-            **_above(800 * seconds, periods=periods),
+            **above(800 * seconds, periods=periods),
             "TreatMissingData": "notBreaching",
         },
     )
@@ -210,21 +207,22 @@ def _table_alarms() -> list[tuple[str, dict[str, Any]]]:
 
 def _throttles(description: str, dimensions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     metrics = [
-        _query(name + kind, _stat("AWS/DynamoDB", kind, "Sum", own))
+        query(name + kind, stat("AWS/DynamoDB", kind, "Sum", own))
         for name, own in dimensions.items()
         for kind in ("ReadThrottleEvents", "WriteThrottleEvents")
     ]
     ids = ", ".join(metric["Id"] for metric in metrics)
     return {
         "AlarmDescription": description,
-        "Metrics": [*metrics, _expression("throttles", f"SUM([{ids}])", "throttled requests")],
-        **_above(20, periods=2),
+        "Metrics": [*metrics, expression("throttles", f"SUM([{ids}])", "throttled requests")],
+        **above(20, periods=2),
         # These metrics are only sent when there is a throttle.
         "TreatMissingData": "notBreaching",
     }
 
 
-def _resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+def resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """An alarm that notifies people, and names its chapter of the runbook."""
     topic = [{"Ref": "AlertsTopic"}]
     return {
         "Type": "AWS::CloudWatch::Alarm",
@@ -238,7 +236,8 @@ def _resource(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _above(threshold: float | dict[str, Any], *, periods: int = 1) -> dict[str, Any]:
+def above(threshold: float | dict[str, Any], *, periods: int = 1) -> dict[str, Any]:
+    """It rings above the threshold, in each of so many periods."""
     return {
         "ComparisonOperator": "GreaterThanThreshold",
         "Threshold": threshold,
@@ -258,16 +257,18 @@ def _metric(namespace: str, name: str, statistic: str, dimensions: dict[str, Any
     }
 
 
-def _stat(namespace: str, name: str, statistic: str, dimensions: dict[str, Any]) -> dict[str, Any]:
+def stat(namespace: str, name: str, statistic: str, dimensions: dict[str, Any], *, period: int = 300) -> dict[str, Any]:
+    """What metric mathematics begins with: a metric's statistic over a period, in seconds."""
     metric = {"Namespace": namespace, "MetricName": name, "Dimensions": _dimensions(dimensions)}
-    return {"Metric": metric, "Stat": statistic, "Period": 300}
+    return {"Metric": metric, "Stat": statistic, "Period": period}
 
 
-def _query(name: str, stat: dict[str, Any]) -> dict[str, Any]:
-    return {"Id": _id(name), "MetricStat": stat, "ReturnData": False}
+def query(name: str, of: dict[str, Any]) -> dict[str, Any]:
+    """Part of the metric mathematics: a statistic."""
+    return {"Id": _id(name), "MetricStat": of, "ReturnData": False}
 
 
-def _expression(name: str, expression: str, label: str | None = None) -> dict[str, Any]:
+def expression(name: str, expression: str, label: str | None = None) -> dict[str, Any]:
     """Part of the metric mathematics; the one with a label is what the threshold is compared with."""
     shown = {"Label": label, "ReturnData": True} if label else {"ReturnData": False}
     return {"Id": name, "Expression": expression, **shown}

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
+from deploy.options import is_given, only_if
+
 PARAMETER = "PermissionsBoundary"
 
 
 def overlay(roles: Iterable[str]) -> dict[str, Any]:
     """The overlay on a package, for roles by their logical ids."""
-    boundary = {"Fn::If": ["HasBoundary", {"Ref": PARAMETER}, {"Ref": "AWS::NoValue"}]}
+    boundary = only_if("HasBoundary", {"Ref": PARAMETER})
     return {
         "Parameters": {
             PARAMETER: {
@@ -17,6 +19,6 @@ def overlay(roles: Iterable[str]) -> dict[str, Any]:
                 "Description": "ARN of the policy that bounds every role of the stage; empty: none does.",
             }
         },
-        "Conditions": {"HasBoundary": {"Fn::Not": [{"Fn::Equals": [{"Ref": PARAMETER}, ""]}]}},
+        "Conditions": {"HasBoundary": is_given(PARAMETER)},
         "Resources": {role: {"Properties": {"PermissionsBoundary": boundary}} for role in roles},
     }

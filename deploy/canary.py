@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chalicelib.telemetry import VERSION_FAULTS
-from deploy.alarms import NAMESPACE
+from deploy.alarms import NAMESPACE, above, expression, query, resource, stat
 from deploy.digests import SHARED_SETTINGS
 from deploy.stages import FUNCTIONS
 
@@ -131,43 +131,24 @@ def _alarm(function: str) -> dict[str, Any]:
         "ExecutedVersion": version,
     }
     percent = _PERCENT.get(function, _PERCENT_OF_OTHERS)
-    name = _alarm_name(function)
-    topic = [{"Ref": "AlertsTopic"}]
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmName": {"Fn::Sub": f"orderonce-${{Stage}}-{name}"},
-            "AlarmDescription": f"More than {percent} % of the runs of a new version fail: the release goes back. "
-            f"What to do: docs/runbook.md#{name}",
+    return resource(
+        _alarm_name(function),
+        {
+            "AlarmDescription": f"More than {percent} % of the runs of a new version fail: the release goes back.",
             "Metrics": [
-                _sum("faults", NAMESPACE, VERSION_FAULTS, own),
-                _sum("errors", "AWS/Lambda", "Errors", lambdas),
-                _sum("runs", "AWS/Lambda", "Invocations", lambdas),
+                query("faults", stat(NAMESPACE, VERSION_FAULTS, "Sum", own, period=60)),
+                query("errors", stat("AWS/Lambda", "Errors", "Sum", lambdas, period=60)),
+                query("runs", stat("AWS/Lambda", "Invocations", "Sum", lambdas, period=60)),
                 # A minute with runs and without faults is one of the five.
-                {"Id": "none", "Expression": "0 * runs", "ReturnData": False},
-                {
-                    "Id": "rate",
-                    "Expression": "100 * SUM([faults, errors, none]) / runs",
-                    "Label": "failed runs, %",
-                    "ReturnData": True,
-                },
+                expression("none", "0 * runs"),
+                expression("rate", "100 * SUM([faults, errors, none]) / runs", "failed runs, %"),
             ],
-            "ComparisonOperator": "GreaterThanThreshold",
-            "Threshold": percent,
-            "EvaluationPeriods": 5,
+            **above(percent, periods=5),
             "DatapointsToAlarm": 2,
             # No run, or none of this version any more.
             "TreatMissingData": "notBreaching",
-            "AlarmActions": topic,
-            "OKActions": topic,
         },
-    }
-
-
-def _sum(id_: str, namespace: str, name: str, dimensions: dict[str, Any]) -> dict[str, Any]:
-    by = [{"Name": dimension, "Value": value} for dimension, value in dimensions.items()]
-    metric = {"Namespace": namespace, "MetricName": name, "Dimensions": by}
-    return {"Id": id_, "MetricStat": {"Metric": metric, "Stat": "Sum", "Period": 60}, "ReturnData": False}
+    )
 
 
 def _alarm_name(function: str) -> str:

@@ -6,6 +6,7 @@ Off unless given. What is beyond it is throttled: requests get 503 or wait, and 
 from collections.abc import Iterable
 from typing import Any
 
+from deploy.options import is_given, only_if
 from deploy.stages import RESOURCES, read
 
 _CAPS = {"MaxReadUnits": "MaxReadRequestUnits", "MaxWriteUnits": "MaxWriteRequestUnits"}
@@ -18,7 +19,7 @@ def overlay(tables: Iterable[str]) -> dict[str, Any]:
     return {
         "Parameters": {name: _number(name) for name in _CAPS},
         "Conditions": {
-            **{f"Has{name}": {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]} for name in _CAPS},
+            **{f"Has{name}": is_given(name) for name in _CAPS},
             "IsCapped": {"Fn::Or": [{"Condition": f"Has{name}"} for name in _CAPS]},
         },
         "Resources": {name: {"Properties": _capped(described[name]["Properties"])} for name in tables},
@@ -26,15 +27,11 @@ def overlay(tables: Iterable[str]) -> dict[str, Any]:
 
 
 def _capped(table: dict[str, Any]) -> dict[str, Any]:
-    caps = {of_dynamodb: _if(f"Has{name}", {"Ref": name}) for name, of_dynamodb in _CAPS.items()}
-    capped = {"OnDemandThroughput": _if("IsCapped", caps)}
+    caps = {of_dynamodb: only_if(f"Has{name}", {"Ref": name}) for name, of_dynamodb in _CAPS.items()}
+    capped = {"OnDemandThroughput": only_if("IsCapped", caps)}
     # A list is replaced by the merge: the indexes as they are, with their caps.
     indexes = [{**index, **capped} for index in table.get("GlobalSecondaryIndexes", ())]
     return {**capped, **({"GlobalSecondaryIndexes": indexes} if indexes else {})}
-
-
-def _if(condition: str, value: Any) -> dict[str, Any]:
-    return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
 
 def _number(name: str) -> dict[str, Any]:

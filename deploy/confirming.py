@@ -4,9 +4,17 @@ import sys
 
 import click
 
+from deploy.stages import PRODUCTION
+
 
 class NotConfirmed(click.ClickException):
     """Nothing was done."""
+
+
+def confirm_in_production(what: str, stage: str, given: str | None) -> None:
+    """As `confirm`, but in other stages than prod nobody is asked. Raises NotConfirmed."""
+    if stage == PRODUCTION or given is not None:
+        confirm(what, stage, given)
 
 
 def confirm(what: str, stage: str, given: str | None) -> None:

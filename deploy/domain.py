@@ -6,8 +6,7 @@ Who owns the domain lets its name point to the output DomainTarget (CNAME, or an
 
 from typing import Any
 
-_HAS_DOMAIN = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
-_HAS_CERTIFICATE = {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainCertificate"}, ""]}]}
+from deploy.options import is_given, only_if
 
 
 def overlay() -> dict[str, Any]:
@@ -20,13 +19,15 @@ def overlay() -> dict[str, Any]:
         },
         "Rules": {
             "DomainHasCertificate": {
-                "RuleCondition": _HAS_DOMAIN,
-                "Assertions": [{"Assert": _HAS_CERTIFICATE, "AssertDescription": "DomainName needs DomainCertificate"}],
+                "RuleCondition": is_given("DomainName"),
+                "Assertions": [
+                    {"Assert": is_given("DomainCertificate"), "AssertDescription": "DomainName needs DomainCertificate"}
+                ],
             }
         },
         "Conditions": {
-            "HasDomain": _HAS_DOMAIN,
-            "HasDomainBasePath": {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainBasePath"}, ""]}]},
+            "HasDomain": is_given("DomainName"),
+            "HasDomainBasePath": is_given("DomainBasePath"),
         },
         "Resources": {
             "ApiDomain": {
@@ -44,7 +45,7 @@ def overlay() -> dict[str, Any]:
                 "Condition": "HasDomain",
                 "Properties": {
                     "DomainName": {"Ref": "ApiDomain"},
-                    "BasePath": {"Fn::If": ["HasDomainBasePath", {"Ref": "DomainBasePath"}, {"Ref": "AWS::NoValue"}]},
+                    "BasePath": only_if("HasDomainBasePath", {"Ref": "DomainBasePath"}),
                     "RestApiId": {"Ref": "RestAPI"},
                     "Stage": {"Ref": "RestAPI.Stage"},
                 },

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from deploy.options import is_given
+
 
 def overlay() -> dict[str, Any]:
     """The overlay on the package's API. Who is refused gets the gateway's answer WAF_FILTERED (`deploy/gateway.py`)."""
@@ -14,7 +16,7 @@ def overlay() -> dict[str, Any]:
                 "Description": "Requests of an IP address in five minutes, 10 at least, beyond which it gets 429.",
             }
         },
-        "Conditions": {"HasFirewall": {"Fn::Not": [{"Fn::Equals": [{"Ref": "RequestsPerAddress"}, ""]}]}},
+        "Conditions": {"HasFirewall": is_given("RequestsPerAddress")},
         "Resources": {
             "Firewall": {
                 "Type": "AWS::WAFv2::WebACL",

@@ -11,6 +11,7 @@ from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
 from deploy.merging import merged
 from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
+from deploy.options import is_given
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
@@ -138,7 +139,7 @@ def _monitoring(names: Names, stage: str) -> dict[str, Any]:
                 "Description": "Of the API's answers, 429 included, beyond which 4xx are an alarm; 100: never.",
             },
         },
-        "Conditions": {"HasAlertsEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]}},
+        "Conditions": {"HasAlertsEmail": is_given("AlertsEmail")},
         "Resources": {
             "AlertsByEmail": {
                 "Type": "AWS::SNS::Subscription",

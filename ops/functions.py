@@ -21,7 +21,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
 }
 """What Chalice's configuration says of a function, and where Lambda has it."""
 
-TABLE_SETTINGS = dict.fromkeys(RESTORABLE.values()).keys()
+TABLE_SETTINGS = tuple(RESTORABLE.values())
 """Those that name the tables that are restored together."""
 
 _INVOKED_BY = {

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from chalicelib.service import Service
-from deploy.confirming import confirm
+from deploy.confirming import confirm_in_production
 from deploy.names import operations_table
-from deploy.stages import DEPLOYED, PRODUCTION, stage_config
+from deploy.stages import DEPLOYED, stage_config
 from ops import output, pausing
 from ops.audit import audited
 from ops.findings import Aws
@@ -46,7 +46,7 @@ def pause(service: Service, parts: Sequence[str], yes: str | None) -> None:
     days.
     """
     valves = _valves(service)
-    _confirm(service, "pause", yes)
+    confirm_in_production("pause its intake", service.settings.stage, yes)
     with audited(service, "intake pause") as audit:
         pausing.pause(valves, parts or PARTS, _record(service), audit.ids)
     _show(_valves(service))
@@ -63,7 +63,7 @@ def resume(service: Service, parts: Sequence[str], yes: str | None) -> None:
     Each is as it was before the pause. What no pause has recorded gets its state of .chalice/config.json.
     """
     valves = _valves(service)
-    _confirm(service, "resume", yes)
+    confirm_in_production("resume its intake", service.settings.stage, yes)
     with audited(service, "intake resume") as audit:
         resumed = pausing.resume(valves, parts or PARTS, _record(service), audit.ids)
     _show(_valves(service))
@@ -71,12 +71,6 @@ def resume(service: Service, parts: Sequence[str], yes: str | None) -> None:
         output.hint(f"No pause has recorded {valve.part}: it is as .chalice/config.json says ({valve.configured}).")
     for valve in resumed.left_closed:
         output.hint(f"{valve.part} was closed before the pause, and stays so: `intake resume {valve.part}` opens it.")
-
-
-def _confirm(service: Service, command: str, yes: str | None) -> None:
-    stage = service.settings.stage
-    if stage == PRODUCTION or yes is not None:
-        confirm(f"{command} its intake", stage, yes)
 
 
 def _record(service: Service) -> RecordTable:

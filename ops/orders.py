@@ -12,8 +12,7 @@ from chalicelib.entrypoints.documents import order_document
 from chalicelib.entrypoints.validation import details
 from chalicelib.service import Service
 from chalicelib.use_cases.operations import NoSuchOrder, NotPossible
-from deploy.confirming import confirm
-from deploy.stages import PRODUCTION
+from deploy.confirming import confirm_in_production
 from ops import output
 from ops.audit import audited
 from ops.durations import Duration
@@ -98,8 +97,7 @@ def cancel(service: Service, order_id: str, reason: str | None, yes: str | None)
         details("cancel_request", {} if reason is None else {"reason": reason})
     except Invalid as fault:
         raise click.ClickException(f"The reason is invalid: {fault.errors[0].detail}.") from fault
-    if service.settings.stage == PRODUCTION or yes is not None:
-        confirm(f"cancel order {order_id[:64]}", service.settings.stage, yes)
+    confirm_in_production(f"cancel order {order_id[:64]}", service.settings.stage, yes)
     with audited(service, "orders cancel") as record, finishing():
         outcome = service.operations.cancel(order_id, reason)
         match outcome:

@@ -13,8 +13,7 @@ from chalicelib.domain.outcomes import RefundPending
 from chalicelib.faults import PaymentUnknown, Unreadable
 from chalicelib.service import Service
 from chalicelib.use_cases.operations import Reached
-from deploy.confirming import confirm
-from deploy.stages import PRODUCTION
+from deploy.confirming import confirm_in_production
 from ops import output
 from ops.audit import Record, audited
 from ops.interrupts import finishing
@@ -62,8 +61,7 @@ def reconcile(
         output.hint(f"{output.counted(len(found), 'difference')}. Without --repair nothing is done.")
         return
     _refuse_while_messages_are_left(service)
-    if service.settings.stage == PRODUCTION or yes is not None:
-        confirm("repair its payments and orders", service.settings.stage, yes)
+    confirm_in_production("repair its payments and orders", service.settings.stage, yes)
     with audited(service, "payments reconcile") as record:
         for difference in found:
             with finishing():

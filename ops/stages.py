@@ -65,7 +65,7 @@ def entered(stage: str, *, as_configured: bool = False) -> Iterator[Service]:
         os.environ.update(settings)
         service.reset()
         with _logging_to_stderr(settings["LOG_LEVEL"]):
-            if stage in DEPLOYED and not as_configured and TABLE_SETTINGS - before.keys():
+            if stage in DEPLOYED and not as_configured and set(TABLE_SETTINGS) - before.keys():
                 with _explaining():
                     in_use = tables_in_use(Aws(), stage)
                 os.environ.update({name: table for name, table in in_use.items() if name not in before})

@@ -6,20 +6,15 @@ What the emulator cannot do is taken out of the package (`fit`), or stands in th
 import json
 import zipfile
 from collections.abc import Iterator
-from http.client import HTTPSConnection
 from pathlib import Path
-from ssl import create_default_context
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from deploy import __main__ as command
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
+from ops.smoke import HttpApi
 from tests.deploy.support.commands import (
     Run,
     deploying,
@@ -33,7 +28,6 @@ from tests.deploy.support.commands import (
 )
 from tests.deploy.support.emulator import Emulator
 from tests.ops.live_stage import operate
-from tests.support.stage import REGION
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -55,23 +49,13 @@ class Api:
     def __init__(self, emulator: Emulator) -> None:
         (api,) = boto3.client("apigateway").get_rest_apis()["items"]
         self.url = f"{emulator.endpoint}/restapis/{api['id']}/{STAGE}/_user_request_"
-        self._tls = create_default_context(cafile=emulator.credentials["AWS_CA_BUNDLE"])
 
     def ask(self, method: str, path: str, body: Any = None, *, key: str = "", signed: bool = True) -> tuple[int, Any]:
         headers = {"Content-Type": "application/json"} if body else {}
         if key:
             headers["Idempotency-Key"] = key
-        request = AWSRequest(method, self.url + path, headers=headers, data=json.dumps(body) if body else None)
-        if signed:
-            SigV4Auth(Credentials("test", "test"), "execute-api", REGION).add_auth(request)
-        place = urlsplit(self.url)
-        connection = HTTPSConnection(place.hostname or "", place.port, context=self._tls, timeout=30)
-        try:
-            connection.request(method, place.path + path, request.body, dict(request.headers))
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
+        answer = HttpApi(self.url, signed)(method, path, json.dumps(body).encode() if body else b"", headers)
+        return answer.status, json.loads(answer.body)
 
 
 class Packages:
