@@ -13,55 +13,56 @@ from chalicelib.service import service
 SETTINGS = settings.checked_at_import()
 app = Chalice(app_name="orderonce", configure_logs=False)
 app.api.binary_types = []  # none comes in or goes out: Chalice would look for one in each request and answer
-AUTH = http.authorizer(SETTINGS.auth)
+AUTH = http.authorizer(SETTINGS)
+CORS = http.cors(SETTINGS.cors_origin)
 app.register_middleware(telemetry.per_invocation, "all")
 app.register_middleware(http.correlation_id_for_all, "http")
 app.register_middleware(http.problems_for_chalices_errors, "http")
 
 
-@app.route("/orders", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
+@app.route("/orders", methods=["POST"], content_types=["*/*"], cors=CORS, authorizer=AUTH)
 def place_order() -> Response:
     """Place an order, once however often it is sent."""
     return http.answered(app.current_request, lambda request: api.place_order(service(), request))
 
 
-@app.route("/orders/{order_id}", methods=["GET"], cors=http.CORS, authorizer=AUTH)
+@app.route("/orders/{order_id}", methods=["GET"], cors=CORS, authorizer=AUTH)
 def get_order(order_id: str) -> Response:
     """The order as it is now."""
-    return http.answered(app.current_request, lambda _: api.get_order(service(), order_id))
+    return http.answered(app.current_request, lambda request: api.get_order(service(), request, order_id))
 
 
-@app.route("/orders/{order_id}/cancel", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
+@app.route("/orders/{order_id}/cancel", methods=["POST"], content_types=["*/*"], cors=CORS, authorizer=AUTH)
 def cancel_order(order_id: str) -> Response:
     """Give an order up, as long as it is not shipped."""
     return http.answered(app.current_request, lambda request: api.cancel_order(service(), request, order_id))
 
 
-@app.route("/orders/{order_id}/ship", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
+@app.route("/orders/{order_id}/ship", methods=["POST"], content_types=["*/*"], cors=CORS, authorizer=AUTH)
 def ship_order(order_id: str) -> Response:
     """The goods leave; for the operator."""
     return http.answered(app.current_request, lambda request: api.ship_order(service(), request, order_id))
 
 
-@app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=http.CORS, authorizer=AUTH)
+@app.route("/orders/{order_id}/deliver", methods=["POST"], content_types=["*/*"], cors=CORS, authorizer=AUTH)
 def deliver_order(order_id: str) -> Response:
     """The goods have arrived; for the operator."""
     return http.answered(app.current_request, lambda request: api.deliver_order(service(), request, order_id))
 
 
-@app.route("/customers/{customer_id}/orders", methods=["GET"], cors=http.CORS, authorizer=AUTH)
+@app.route("/customers/{customer_id}/orders", methods=["GET"], cors=CORS, authorizer=AUTH)
 def list_orders(customer_id: str) -> Response:
     """A customer's orders, newest first, or the order of an idempotency key."""
     return http.answered(app.current_request, lambda request: api.list_orders(service(), request, customer_id))
 
 
-@app.route("/products", methods=["GET"], cors=http.CORS)
+@app.route("/products", methods=["GET"], cors=CORS)
 def list_products() -> Response:
     """What can be bought; open to everybody."""
     return http.answered(app.current_request, lambda request: products.list_products(service(), request))
 
 
-@app.route("/health", methods=["GET"], cors=http.CORS)
+@app.route("/health", methods=["GET"], cors=CORS)
 def get_health() -> Response:
     """Whether the API answers; open to everybody."""
     return http.answered(app.current_request, lambda _: health.health())

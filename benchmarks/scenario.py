@@ -81,6 +81,7 @@ def request(key: str) -> Document:
             "path": "/bench/orders",
             "stage": "bench",
             "requestId": "5f1a7b9e-3c5d-4e6f-8a0b-1c2d3e4f5a6b",
+            "identity": {"userArn": "arn:aws:sts::123456789012:assumed-role/shop/web"},
         },
         "body": json.dumps(ORDER),
         "isBase64Encoded": False,

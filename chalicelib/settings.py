@@ -15,6 +15,13 @@ _NAME_OR_ARN = r"[A-Za-z0-9_./-]{1,256}|arn:\S+", "a name or an ARN"
 _STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
 _CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
 _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
+_USER_POOL = r"arn:aws[a-z-]*:cognito-idp:[a-z0-9-]+:[0-9]{12}:userpool/[\w-]+", "the ARN of a Cognito user pool"
+_CLIENTS = r"[\w+]{1,128}(,[\w+]{1,128})*", "ids of app clients, separated by commas"
+_SCOPES = r"[\w.:/-]+(,[\w.:/-]+)*", "scopes of access tokens, separated by commas"
+_ORIGIN = r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", "an origin such as https://shop.example, or *"
+
+_USERS_AND_SERVICES = "aws.cognito.signin.user.admin,orderonce/service"
+"""The scope of each access token that a user has signed in for, and that of services."""
 
 _ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
 
@@ -56,11 +63,18 @@ class Settings:
     max_receives: int
     order_ttl: timedelta
     fail_payment_percent: int
+    auth: str
+    user_pool_clients: frozenset[str]
+    customer_claim: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, complete: bool = True) -> "Settings":
         """The settings that an environment holds. Raises BadSetting; for a missing one, only if it must be complete."""
         read = _Reader(environment, complete)
+        auth = read.auth()
+        of_pool = read.required if auth == "cognito" else read.optional
+        of_pool("USER_POOL_ARN", *_USER_POOL)  # which app.py reads
+        clients = of_pool("USER_POOL_CLIENTS", *_CLIENTS)
         return cls(
             orders_table=read.required("ORDERS_TABLE", *_TABLE),
             inventory_table=read.required("INVENTORY_TABLE", *_TABLE),
@@ -77,6 +91,9 @@ class Settings:
             max_receives=read.number("MAX_RECEIVES", DEFAULT_MAX_RECEIVES, at_least=1, at_most=1000),
             order_ttl=timedelta(days=read.number("ORDER_TTL_DAYS", 90, at_least=MESSAGE_LIFE.days + 1, or_zero=True)),
             fail_payment_percent=read.number("FAIL_PAYMENT_PERCENT", 0, at_most=100),
+            auth=auth,
+            user_pool_clients=frozenset(clients.split(",")) if clients else frozenset(),
+            customer_claim=read.choice("CUSTOMER_CLAIM", "sub", "username"),
         )
 
 
@@ -92,6 +109,9 @@ class AppSettings:
     batching_window: int
     max_concurrency: int
     auth: str
+    user_pool_arn: str
+    user_pool_scopes: tuple[str, ...]
+    cors_origin: str
     log_format: str
     log_level: str
     service_name: str
@@ -112,7 +132,10 @@ class AppSettings:
             batch_size=(size := read.number("CONSUMER_BATCH_SIZE", 10, at_least=1, at_most=100)),
             batching_window=_batching_window(read, size),
             max_concurrency=read.number("CONSUMER_MAX_CONCURRENCY", 2, at_least=2, at_most=1000),
-            auth=read.choice("AUTH", "iam", "none"),
+            auth=read.auth(),
+            user_pool_arn=read.optional("USER_POOL_ARN", *_USER_POOL),
+            user_pool_scopes=tuple(read.text("USER_POOL_SCOPES", _USERS_AND_SERVICES, *_SCOPES).split(",")),
+            cors_origin=read.optional("CORS_ORIGIN", *_ORIGIN),
             log_format=read.choice("LOG_FORMAT", "json", "text"),
             log_level=read.choice("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
             service_name=environment.get("POWERTOOLS_SERVICE_NAME", "orderonce"),
@@ -190,6 +213,9 @@ class _Reader:
             raise BadSetting(f"the setting {name} is missing")
         return self.text(name, "", pattern, description)
 
+    def optional(self, name: str, pattern: str, description: str) -> str:
+        return self.text(name, "", pattern, description)
+
     def text(self, name: str, default: str, pattern: str, description: str) -> str:
         value = self.environment.get(name, default).strip()
         if value and not re.fullmatch(pattern, value, re.ASCII):
@@ -211,6 +237,13 @@ class _Reader:
         if value not in ("true", "false"):
             raise BadSetting(f"the setting {name} must be true or false, not {value!r}")
         return value == "true"
+
+    def auth(self) -> str:
+        """Who may call. A deployed stage on which nobody is verified does not start."""
+        auth = self.choice("AUTH", "iam", "cognito", "none")
+        if auth == "none" and self.environment.get("LAMBDA_TASK_ROOT"):
+            raise BadSetting("the setting AUTH must be iam or cognito on a deployed stage, not 'none'")
+        return auth
 
     def choice(self, name: str, *values: str) -> str:
         """One of the values; the first is the default."""

@@ -13,15 +13,17 @@ from typing import IO
 import click
 
 from chalicelib import times
+from chalicelib.domain.caller import Caller, Role
 from chalicelib.service import Service
 from chalicelib.settings import app_settings
-from deploy.account import Caller, caller
+from deploy.account import caller
 
 
 @dataclass
 class Record:
-    """What one command has changed so far. If it has changed nothing, no line is written."""
+    """What one command has changed so far, and who runs it. If it has changed nothing, no line is written."""
 
+    caller: Caller
     ids: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
 
@@ -32,15 +34,15 @@ def audited(service: Service, command: str) -> Iterator[Record]:
 
     OPS_AUDIT_LOG names a file to append to. Raises ClickException, before any change, if that cannot be written.
     """
-    record = Record()
-    as_whom = caller(app_settings().laptop_url)
+    identity = caller(app_settings().laptop_url)
+    record = Record(Caller(Role.OPERATOR, identity.arn if identity else None))
     with ExitStack() as files:
         log = _open_log(files)
         try:
             yield record
         finally:
             if record.ids:
-                line = _line(service.settings.stage, as_whom, command, record)
+                line = _line(service.settings.stage, command, record)
                 for file in filter(None, (sys.stderr, log)):
                     print(line, file=file, flush=True)
 
@@ -57,8 +59,8 @@ def _open_log(files: ExitStack) -> IO[str] | None:
         ) from fault
 
 
-def _line(stage: str, as_whom: Caller | None, command: str, record: Record) -> str:
-    identity = as_whom.arn if as_whom else "unknown"
+def _line(stage: str, command: str, record: Record) -> str:
+    identity = record.caller.name or "unknown"
     now = times.to_text(times.utc_now())
     who = {"audit": command, "at": now, "who": _user(), "identity": identity, "stage": stage}
     return json.dumps(who | record.details | {"count": len(record.ids), "ids": record.ids})

@@ -53,8 +53,10 @@ def show(service: Service, order_id: str, as_json: bool) -> None:
         ],
     )
     output.say()
-    rows = [(output.moment(entry.at), entry.status.value, entry.reason or "") for entry in order.history]
-    output.table(("at", "status", "reason"), rows)
+    rows = [
+        (output.moment(entry.at), entry.status.value, entry.reason or "", entry.by or "") for entry in order.history
+    ]
+    output.table(("at", "status", "reason", "by"), rows)
 
 
 @orders.command("list")
@@ -73,7 +75,7 @@ def list_(service: Service, customer: str, limit: int, as_json: bool) -> None:
         if start is None:
             break
     if as_json:
-        output.as_json([order_document(order) for order in found])
+        output.as_json([order_document(order, shows_names=True) for order in found])
         return
     rows = [
         (o.order_id, o.status.value, output.money(o.total_amount, o.currency), output.moment(o.created_at)[:16])
@@ -99,7 +101,7 @@ def cancel(service: Service, order_id: str, reason: str | None, yes: str | None)
         raise click.ClickException(f"The reason is invalid: {fault.errors[0].detail}.") from fault
     confirm_in_production(f"cancel order {order_id[:64]}", service.settings.stage, yes)
     with audited(service, "orders cancel") as record, finishing():
-        outcome = service.operations.cancel(order_id, reason)
+        outcome = service.operations.cancel(order_id, reason, record.caller)
         match outcome:
             case NoSuchOrder():
                 raise click.ClickException(_not_found(order_id))
@@ -177,4 +179,4 @@ def _document(order: Order) -> dict[str, Any]:
         "fault": order.outbox.fault if order.outbox else None,
         "nextRetryAt": times.to_text(order.outbox.due_at) if order.outbox else None,
     }
-    return order_document(order) | {name: value for name, value in extra.items() if value is not None}
+    return order_document(order, shows_names=True) | {name: value for name, value in extra.items() if value is not None}

@@ -119,7 +119,7 @@ def _repair(service: Service, difference: Difference, record: Record) -> None:
             if pending:
                 output.hint(f"The refund of {difference.payment_key} is pending.")
         case Remedy.CANCEL:
-            if not isinstance(service.operations.cancel(difference.order_id, _REASON), Reached):
+            if not isinstance(service.operations.cancel(difference.order_id, _REASON, record.caller), Reached):
                 raise click.ClickException(f"Order {difference.order_id} could not be cancelled.")
         case _:
             return

@@ -28,8 +28,10 @@ settings.register_profile("suite", deadline=None, print_blob=True, derandomize=o
 settings.load_profile("suite")
 
 
+dummy_environment()  # before any test module, or conftest of a folder, imports the app
+
+
 def pytest_configure() -> None:
-    dummy_environment()  # before any test module imports the app
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As in a job that a shell runs in the background: Ctrl-C is tested there too.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,10 @@ from chalicelib.settings import MESSAGE_LIFE, AppSettings, BadSetting, Settings,
 from tests.support.stage import settings_for
 from tests.support.template import ROOT, TEMPLATE
 
-REQUIRED = [field.name.upper() for field in fields(Settings) if field.type is str]
+HAVE_DEFAULTS = {"AUTH", "CUSTOMER_CLAIM"}
+REQUIRED = [
+    field.name.upper() for field in fields(Settings) if field.type is str and field.name.upper() not in HAVE_DEFAULTS
+]
 WHOLE = {name: name.replace("_", "-") for name in REQUIRED} | {"CURRENCY": "USD"}
 
 
@@ -64,6 +67,34 @@ def test_a_batch_of_more_than_ten_needs_a_window_as_sqs_does() -> None:
     )
 
 
+POOL = {
+    "AUTH": "cognito",
+    "USER_POOL_ARN": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_Abc",
+    "USER_POOL_CLIENTS": "people,services",
+}
+
+
+def test_a_stage_of_customers_needs_its_user_pool_and_the_clients_that_it_accepts() -> None:
+    settings = Settings.from_environment(WHOLE | POOL)
+    assert (settings.auth, settings.user_pool_clients) == ("cognito", frozenset({"people", "services"}))
+    assert settings.customer_claim == "sub"
+    for name in ("USER_POOL_ARN", "USER_POOL_CLIENTS"):
+        check(WHOLE | POOL | {name: ""})  # packaging has none
+        with pytest.raises(BadSetting, match=f"^the setting {name} is missing$"):
+            Settings.from_environment(WHOLE | POOL | {name: ""})
+    assert Settings.from_environment(WHOLE).user_pool_clients == frozenset()
+    assert AppSettings.from_environment({}).user_pool_scopes == ("aws.cognito.signin.user.admin", "orderonce/service")
+
+
+@pytest.mark.parametrize("auth", ["iam", "cognito", "none"])
+def test_a_deployed_stage_on_which_nobody_is_verified_does_not_start(auth: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "AUTH": auth, "LAMBDA_TASK_ROOT": "/var/task"}
+    run = [sys.executable, "-c", "import app"]
+    ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    said = "OrderOnce cannot start: the setting AUTH must be iam or cognito on a deployed stage, not 'none'.\n"
+    assert (ended.returncode, ended.stderr) == ((1, said) if auth == "none" else (0, ""))
+
+
 URL = "a URL that begins with http:// or https://"
 TABLES = [name for name in REQUIRED if name.endswith("_TABLE")]
 QUEUES = ["ORDER_QUEUE", "ORDER_DEAD_LETTERS"]
@@ -87,7 +118,20 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
         ("CONSUMER_BATCHING_WINDOW_SECONDS", ["41", *NO_NUMBERS], "a whole number from 0 to 40"),
         ("CONSUMER_MAX_CONCURRENCY", ["1", "1001", *NO_NUMBERS], "a whole number from 2 to 1000"),
         ("CONSUMER_BATCH_SIZE", ["0", "101", *NO_NUMBERS], "a whole number from 1 to 100"),
-        ("AUTH", ["", "IAM", "all"], "one of iam, none"),
+        ("AUTH", ["", "IAM", "all"], "one of iam, cognito, none"),
+        (
+            "USER_POOL_ARN",
+            ["us-east-1_abc", "arn:aws:iam::1:user/a", POOL["USER_POOL_ARN"] + "/x"],
+            "the ARN of a Cognito user pool",
+        ),
+        ("USER_POOL_CLIENTS", ["a b", ",", "a,", "a,,b", "a" * 129], "ids of app clients, separated by commas"),
+        ("USER_POOL_SCOPES", ["a b", "a,", 'a"b'], "scopes of access tokens, separated by commas"),
+        ("CUSTOMER_CLAIM", ["", "email", "cognito:username"], "one of sub, username"),
+        (
+            "CORS_ORIGIN",
+            ["shop.example", "https://a.example/", "https://a, https://b", "null"],
+            "an origin such as https://shop.example, or *",
+        ),
         ("LOG_FORMAT", ["", "xml"], "one of json, text"),
         ("LOG_LEVEL", ["", "loud"], "one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),
         ("AWS_ENDPOINT_URL", ["127.0.0.1:8010", "ftp://a", "http://"], URL),

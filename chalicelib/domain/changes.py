@@ -52,6 +52,7 @@ class Move:
 
     `stock` is signed units by product: negative ones are taken, on condition that they are there; positive ones are
     given back without a condition. `extra_fields` are further fields of the order. `outbox` None removes the entry.
+    `by` is who asked for it.
     """
 
     before: Order
@@ -61,6 +62,7 @@ class Move:
     outbox: OutboxEntry | Unchanged | None = UNCHANGED
     stock: Mapping[str, int] = field(default_factory=dict)
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    by: str | None = None
 
     @property
     def order_id(self) -> str:
@@ -69,12 +71,12 @@ class Move:
     @property
     def entry(self) -> HistoryEntry:
         """What this adds to the history."""
-        return HistoryEntry(self.to, self.at, self.reason)
+        return HistoryEntry(self.to, self.at, self.reason, self.by)
 
     @property
     def after(self) -> Order:
         outbox = self.before.outbox if isinstance(self.outbox, Unchanged) else self.outbox
-        return self.before.moved(self.to, self.at, self.reason, outbox=outbox, **self.extra_fields)
+        return self.before.moved(self.entry, outbox=outbox, **self.extra_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def create(order: Order, at: datetime) -> Create:
 
 def create_failed(order: Order, at: datetime, failure: str, reason: str) -> Create:
     """A producer's order that the catalogue refuses, stored where its producer can look it up."""
-    return Create(order.moved(Status.FAILED, at, reason[:_MAX_REASON_LENGTH], failure_reason=failure))
+    return Create(order.moved(HistoryEntry(Status.FAILED, at, reason[:_MAX_REASON_LENGTH]), failure_reason=failure))
 
 
 def reserve(order: Order, at: datetime) -> Move:
@@ -159,25 +161,25 @@ def decline(order: Order, at: datetime, failure: str, reason: str) -> Move:
     )
 
 
-def cancel(order: Order, at: datetime, reason: str | None) -> Move:
+def cancel(order: Order, at: datetime, reason: str | None, by: str | None = None) -> Move:
     """The order is given up: the same write gives back what the order took.
 
     A refund and an event may be owed, so there is a new entry. Whether it was charged only the payment provider knows:
     even one that is PENDING may have been, before its table was restored.
     """
     stock, refund = order.reserved or {}, {"refund": Refund.PENDING}
-    return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields=refund)
+    return _move("cancel", order, at, reason, outbox=_new_entry(at), stock=stock, extra_fields=refund, by=by)
 
 
-def ship(order: Order, at: datetime, carrier: str | None, tracking_number: str | None) -> Move:
+def ship(order: Order, at: datetime, carrier: str | None, tracking_number: str | None, by: str | None = None) -> Move:
     """The goods are under way. An event is owed, so there is a new entry."""
     details = {"carrier": carrier, "tracking_number": tracking_number}
-    return _move("ship", order, at, outbox=_new_entry(at), extra_fields=details)
+    return _move("ship", order, at, outbox=_new_entry(at), extra_fields=details, by=by)
 
 
-def deliver(order: Order, at: datetime) -> Move:
+def deliver(order: Order, at: datetime, by: str | None = None) -> Move:
     """The goods have arrived. An event is owed, so there is a new entry."""
-    return _move("deliver", order, at, outbox=_new_entry(at))
+    return _move("deliver", order, at, outbox=_new_entry(at), by=by)
 
 
 def with_entry(change: Create | Move, at: datetime) -> Create | Move:

@@ -75,11 +75,13 @@ def _write_address(address: Address) -> Document:
 
 def write_entry(entry: HistoryEntry) -> Document:
     """One entry of the history."""
-    return _drop_none({"status": entry.status.value, "at": times.to_text(entry.at), "reason": entry.reason})
+    at = times.to_text(entry.at)
+    return _drop_none({"status": entry.status.value, "at": at, "reason": entry.reason, "by": entry.by})
 
 
 def _read_entry(document: Mapping[str, Any]) -> HistoryEntry:
-    return HistoryEntry(Status(document["status"]), times.from_text(document["at"]), document.get("reason"))
+    status, at = Status(document["status"]), times.from_text(document["at"])
+    return HistoryEntry(status, at, document.get("reason"), document.get("by"))
 
 
 _TEXT = Codec(_same, _same)

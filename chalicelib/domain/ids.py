@@ -3,6 +3,7 @@
 import unicodedata
 
 MAX_PRODUCT_ID_LENGTH = 64
+MAX_CUSTOMER_ID_LENGTH = 128
 
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
 """The general categories of controls, formats, private use, surrogates and separators (Unicode, table 4-4)."""
@@ -27,5 +28,14 @@ def is_path_segment(text: str) -> bool:
 
 def is_product_id(text: str) -> bool:
     """Whether an order may name such a product."""
-    allowed = len(text) <= MAX_PRODUCT_ID_LENGTH and not set("/%") & set(text)
+    return _is_id(text, MAX_PRODUCT_ID_LENGTH)
+
+
+def is_customer_id(text: str) -> bool:
+    """Whether an order may be of such a customer."""
+    return _is_id(text, MAX_CUSTOMER_ID_LENGTH) and is_path_segment(text)
+
+
+def _is_id(text: str, max_length: int) -> bool:
+    allowed = 1 <= len(text) <= max_length and not set("/%") & set(text)
     return allowed and is_visible(text) and is_composed(text)

@@ -103,11 +103,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One status that the order has had. Its index in the history is its sequence number."""
+    """One status that the order has had. Its index in the history is its sequence number.
+
+    `by` is who asked for it (`Caller.name`); None: the service itself, or somebody whom nobody has verified.
+    """
 
     status: Status
     at: datetime
     reason: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +165,15 @@ class Order:
         """When and why it reached a status, if it ever did."""
         return next((entry for entry in self.history if entry.status is status), None)
 
-    def moved(self, status: Status, at: datetime, reason: str | None = None, **fields: Any) -> "Order":
+    def moved(self, entry: HistoryEntry, **fields: Any) -> "Order":
         """The same order one history entry later, and with further fields of the order."""
-        entry = HistoryEntry(status, at, reason)
-        return replace(self, status=status, updated_at=at, history=(*self.history, entry), **fields)
+        return replace(self, status=entry.status, updated_at=entry.at, history=(*self.history, entry), **fields)
 
 
-def new_order(**fields: Any) -> Order:
-    """An order as it is before anything happened to it: PENDING since its creation."""
+def new_order(*, by: str | None = None, **fields: Any) -> Order:
+    """An order as it is before anything happened to it: PENDING since its creation, which `by` asked for."""
     created_at = fields["created_at"]
-    history = (HistoryEntry(Status.PENDING, created_at),)
+    history = (HistoryEntry(Status.PENDING, created_at, by=by),)
     return Order(**fields, status=Status.PENDING, updated_at=created_at, history=history)
 
 

@@ -59,6 +59,7 @@ class OrderRequest:
         payment_key: str,
         request_id: str | None = None,
         correlation_id: str | None = None,
+        by: str | None = None,
     ) -> Order:
         """The order as it is before anything happened to it: PENDING since its creation, with the lines to store."""
         asked_for = {name: getattr(self, name) for name in _ASKED_FOR}
@@ -70,6 +71,7 @@ class OrderRequest:
             payment_key=payment_key,
             request_id=request_id,
             correlation_id=correlation_id,
+            by=by,
         )
 
     def summed_items(self) -> tuple[LineItem, ...]:

@@ -6,11 +6,12 @@ from urllib.parse import quote, unquote
 
 from chalicelib import exact_json, telemetry
 from chalicelib.domain import fields
+from chalicelib.domain.caller import Caller
 from chalicelib.domain.idempotency import InvalidKey, order_id_from_key, parse_key
 from chalicelib.domain.order import Order, verbs_from
 from chalicelib.domain.request import Invalid, OrderRequest
-from chalicelib.entrypoints import cursors
-from chalicelib.entrypoints.documents import cancellation, first_answer, order_document
+from chalicelib.entrypoints import cursors, identity
+from chalicelib.entrypoints.documents import cancellation, first_answer, listed_errors, order_document
 from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import Problem
 from chalicelib.entrypoints.validation import details, order_request
@@ -28,13 +29,14 @@ _MAX_PAGE_BYTES = 3_000_000
 def place_order(service: Service, request: Request) -> Answer:
     """POST /orders. The first answer, whoever asks and however often. Raises Problem."""
     key = _key(request, service.settings.require_idempotency_key)
-    wanted = _order_request(request, service.settings.currency)
+    caller = identity.caller(request, service.settings)
+    wanted = _order_request(request, caller, service.settings.currency)
     try:
-        result = service.placing.place(wanted, key, request.correlation_id)
+        result = service.placing.place(wanted, key, request.correlation_id, caller.name)
     except Invalid as refused:
         raise _invalid_order(refused) from refused
     order = result.order
-    ids = {"orderId": order.order_id, "customerId": order.customer_id}
+    ids = {"orderId": order.order_id, "customerId": order.customer_id, "by": caller.name}
     if isinstance(result, KeyReused):
         telemetry.count("KeysReused")
         telemetry.info("key reused", **ids)
@@ -53,55 +55,65 @@ def place_order(service: Service, request: Request) -> Answer:
     return Answer(201, exact_json.dumps(first_answer(order)), headers)
 
 
-def get_order(service: Service, order_id: str) -> Answer:
-    """GET /orders/{orderId}: the order as it is now. Raises Problem."""
+def get_order(service: Service, request: Request, order_id: str) -> Answer:
+    """GET /orders/{orderId}: the order as it is now. One of another customer does not exist. Raises Problem."""
+    caller = identity.caller(request, service.settings)
     order = service.orders.get(order_id)
-    if order is None:
+    if order is None or not caller.may_act_for(order.customer_id):
         raise _not_found(order_id)
-    return Answer(200, exact_json.dumps(order_document(order)), {})
+    return _order_answer(order, caller)
 
 
 def cancel_order(service: Service, request: Request, order_id: str) -> Answer:
     """POST /orders/{orderId}/cancel: the same answer however often. Raises Problem."""
+    caller = identity.caller(request, service.settings)
     reason = _details(request, "cancel_request").get("reason")
-    order = _reached(order_id, service.operations.cancel(order_id, reason))
+    order = _reached(order_id, service.operations.cancel(order_id, reason, caller))
     return Answer(200, exact_json.dumps(cancellation(order)), {})
 
 
 def ship_order(service: Service, request: Request, order_id: str) -> Answer:
     """POST /orders/{orderId}/ship, for the operator. Raises Problem."""
+    caller = identity.staff(request, service.settings)
     shipment = _details(request, "ship_request")
-    result = service.operations.ship(order_id, shipment.get("carrier"), shipment.get("trackingNumber"))
-    return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
+    result = service.operations.ship(order_id, shipment.get("carrier"), shipment.get("trackingNumber"), caller)
+    return _order_answer(_reached(order_id, result), caller)
 
 
 def deliver_order(service: Service, request: Request, order_id: str) -> Answer:
     """POST /orders/{orderId}/deliver, for the operator. Raises Problem."""
+    caller = identity.staff(request, service.settings)
     _details(request, "deliver_request")
-    result = service.operations.deliver(order_id)
-    return Answer(200, exact_json.dumps(order_document(_reached(order_id, result))), {})
+    return _order_answer(_reached(order_id, service.operations.deliver(order_id, caller)), caller)
 
 
 def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     """GET /customers/{customerId}/orders: a page, newest first; or what a key of the customer names. Raises Problem."""
-    customer_id = unquote(customer_id)
+    customer_id, caller = unquote(customer_id), identity.caller(request, service.settings)
+    if not caller.may_act_for(customer_id):
+        raise identity.forbidden(caller, "You may list your own orders only.")
     if "idempotencyKey" in request.query:
         return _explain_key(service, customer_id, request.query["idempotencyKey"])
     limit = cursors.page_limit(request.query)
     start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
     page = service.orders.list_by_customer(customer_id, limit, start)
     path = f"{request.base}/customers/{quote(customer_id, safe='')}/orders"
-    while len(body := _page(page, path, limit)) > _MAX_PAGE_BYTES and len(page.orders) > 1:
+    while len(body := _page(page, path, limit, caller)) > _MAX_PAGE_BYTES and len(page.orders) > 1:
         page = page.first_half()
     return Answer(200, body, {})
 
 
-def _page(page: Page, path: str, limit: int) -> str:
-    document: dict[str, Any] = {"orders": [order_document(order) for order in page.orders]}
+def _page(page: Page, path: str, limit: int, caller: Caller) -> str:
+    orders = [order_document(order, shows_names=not caller.is_customer) for order in page.orders]
+    document: dict[str, Any] = {"orders": orders}
     if page.next_start:
         document["cursor"] = cursors.write(page.next_start)
         document["next"] = f"{path}?limit={limit}&cursor={quote(document['cursor'])}"
     return exact_json.dumps(document)
+
+
+def _order_answer(order: Order, caller: Caller) -> Answer:
+    return Answer(200, exact_json.dumps(order_document(order, shows_names=not caller.is_customer)), {})
 
 
 def _reached(order_id: str, result: OperationResult) -> Order:
@@ -147,9 +159,9 @@ def _parsed_key(text: str) -> str:
         raise Problem(400, "idempotency-key-invalid", "The Idempotency-Key is invalid", detail) from None
 
 
-def _order_request(request: Request, currency: str) -> OrderRequest:
+def _order_request(request: Request, caller: Caller, currency: str) -> OrderRequest:
     try:
-        return order_request(request.document(), currency)
+        return order_request(identity.with_own_id(request.document(), caller), currency)
     except Invalid as refused:
         raise _invalid_order(refused) from refused
     except Problem:
@@ -165,22 +177,14 @@ def _details(request: Request, schema: str) -> Mapping[str, Any]:
         return details(schema, request.document())
     except Invalid as refused:
         raise Problem(
-            400, "invalid-request", "The request is invalid", "See `errors`.", {"errors": _listed(refused)}
+            400, "invalid-request", "The request is invalid", "See `errors`.", {"errors": listed_errors(refused)}
         ) from refused
 
 
 def _invalid_order(refused: Invalid) -> Problem:
     telemetry.count("OrdersInvalid")
     detail = "Nothing was stored, and the request did not use up its key. See `errors`."
-    return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": _listed(refused)})
-
-
-def _listed(refused: Invalid) -> list[dict[str, Any]]:
-    return [
-        {"pointer": error.pointer, "detail": error.detail}
-        | ({"expected": error.expected} if error.expected is not None else {})
-        for error in refused.errors
-    ]
+    return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": listed_errors(refused)})
 
 
 def _explain_key(service: Service, customer_id: str, text: str) -> Answer:

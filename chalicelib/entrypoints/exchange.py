@@ -1,7 +1,7 @@
 """An HTTP request and its answer, as the API sees them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib import exact_json
@@ -16,7 +16,7 @@ class Request:
 
     Header names are in lower case; the values of a header that was sent more than once are joined by `, ` (RFC 9110).
     `body` is what came, undecoded. `base` is what comes before the route in the path: the stage, or a custom domain's
-    base path (`/dev`); empty on a laptop.
+    base path (`/dev`); empty on a laptop. `context` is what the gateway, and no client, says about the request.
     """
 
     headers: Mapping[str, str]
@@ -24,6 +24,7 @@ class Request:
     body: bytes
     correlation_id: str
     base: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> Any:
         """The body, which is JSON. Raises Problem for any other."""

@@ -3,27 +3,42 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chalice import CORSConfig, IAMAuthorizer, Response
+from chalice import CognitoUserPoolAuthorizer, CORSConfig, IAMAuthorizer, Response
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import exact_json, telemetry
 from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
 from chalicelib.faults import Unavailable
-from chalicelib.settings import BadSetting
-
-CORS = CORSConfig(
-    allow_headers=["Idempotency-Key", "If-None-Match", "X-Correlation-Id"],
-    expose_headers=["ETag", "Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
-    max_age=600,
-)
+from chalicelib.settings import AppSettings, BadSetting
 
 _CORRELATION_ID = "X-Correlation-Id"
 
 
-def authorizer(auth: str) -> IAMAuthorizer | None:
-    """Who may call. With `iam`: those whose requests an IAM identity of the account has signed; `none`: everybody."""
-    return IAMAuthorizer() if auth == "iam" else None
+def cors(origin: str) -> CORSConfig | None:
+    """What lets the pages of one origin (`*`: of every one) call the API from a browser; "": none may."""
+    if not origin:
+        return None
+    return CORSConfig(
+        allow_origin=origin,
+        allow_headers=["Idempotency-Key", "If-None-Match", "X-Correlation-Id"],
+        expose_headers=["ETag", "Location", "Idempotent-Replayed", "Retry-After", "X-Correlation-Id"],
+        max_age=600,
+    )
+
+
+def authorizer(settings: AppSettings) -> IAMAuthorizer | CognitoUserPoolAuthorizer | None:
+    """What the gateway verifies of each request to a protected route: a signature, or an access token; None: nothing.
+
+    An authorizer takes access tokens only where it names scopes, and else ID tokens only (Amazon API Gateway Developer
+    Guide, "Integrate a REST API with an Amazon Cognito user pool").
+    """
+    if settings.auth == "none":
+        return None
+    if settings.auth == "iam":
+        return IAMAuthorizer()
+    pool = settings.user_pool_arn or "arn:aws:cognito-idp:us-east-1:000000000000:userpool/us-east-1_none"  # packaging
+    return CognitoUserPoolAuthorizer("cognito", provider_arns=[pool], scopes=list(settings.user_pool_scopes))
 
 
 def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]) -> Response:
@@ -86,6 +101,7 @@ def _read(request: ChaliceRequest) -> Request:
         body if isinstance(body, bytes) else body.encode(),
         _correlation_id(request, headers),
         _base(request),
+        request.context,
     )
 
 

@@ -20,7 +20,8 @@ _MAX_NAME_LENGTH = 64
 _FRAGMENT = "!$&'()*+,;=:@?"
 """What a URI fragment may hold as it is (RFC 3986), besides letters and digits; the rest is percent-encoded."""
 
-_ACCEPTED_SPELLINGS = {"userId": "customerId", "qty": "quantity"}
+_CUSTOMER = "customerId"
+_ACCEPTED_SPELLINGS = {"userId": _CUSTOMER, "qty": "quantity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ def order_request(document: Any, default_currency: str) -> OrderRequest:
         if not acceptance("order_request")(known):
             _explain(_errors("order_request", known, document))
     return _request(known, document, default_currency)
+
+
+def customers_named(document: Mapping[str, Any]) -> list[Any]:
+    """What a request body says of its customer, whatever that is, under each accepted spelling."""
+    spellings = (name for name, proper in _ACCEPTED_SPELLINGS.items() if proper == _CUSTOMER)
+    return [document[name] for name in (_CUSTOMER, *spellings) if name in document]
 
 
 def details(name: str, document: Any) -> Mapping[str, Any]:

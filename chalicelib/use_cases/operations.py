@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.domain import changes, shipments
+from chalicelib.domain.caller import Caller
 from chalicelib.domain.changes import Move
 from chalicelib.domain.order import Order, Status, verbs_from
 from chalicelib.domain.outcomes import NotFound, StatusChanged
@@ -47,20 +48,27 @@ OperationResult = Reached | NotPossible | ShipmentDiffers | NoSuchOrder
 
 @dataclass(frozen=True)
 class Operations:
-    """The use cases. All of them raise Unavailable, and can be repeated at any time."""
+    """The use cases. All of them raise Unavailable, and can be repeated at any time.
+
+    An order that is not the caller's is NoSuchOrder, by the same calls as one that does not exist.
+    """
 
     orders: Orders
     committer: BatchCommitter
     queue: Queue
     clock: Clock
 
-    def cancel(self, order_id: str, reason: str | None) -> OperationResult:
+    def cancel(self, order_id: str, reason: str | None, caller: Caller) -> OperationResult:
         """Give the order up. Its stock is back when this returns; a refund and the event are the consumer's."""
         return self._move(
-            order_id, "cancel", Status.CANCELLED, lambda order: changes.cancel(order, self.clock(), reason)
+            order_id,
+            "cancel",
+            Status.CANCELLED,
+            lambda order: changes.cancel(order, self.clock(), reason, caller.name),
+            caller,
         )
 
-    def ship(self, order_id: str, carrier: str | None, tracking_number: str | None) -> OperationResult:
+    def ship(self, order_id: str, carrier: str | None, tracking_number: str | None, caller: Caller) -> OperationResult:
         """The goods leave. A detail that was missing may be filled in later; one that is there may not be changed."""
         said = {"carrier": carrier, "tracking_number": tracking_number}
         while True:
@@ -68,7 +76,8 @@ class Operations:
                 order_id,
                 "ship",
                 Status.SHIPPED,
-                lambda order: changes.ship(order, self.clock(), carrier, tracking_number),
+                lambda order: changes.ship(order, self.clock(), carrier, tracking_number, caller.name),
+                caller,
             )
             if not isinstance(outcome, Reached):
                 return outcome
@@ -80,24 +89,33 @@ class Operations:
             (result,) = self.committer.commit_each([ShipmentDetails(outcome.order, missing)])
             match result:
                 case Applied(order):
-                    telemetry.info("shipment details added", orderId=order_id, customerId=order.customer_id)
+                    ids = {"orderId": order_id, "customerId": order.customer_id, "by": caller.name}
+                    telemetry.info("shipment details added", **ids)
                     return Reached(order)
                 case StatusChanged() | NotFound():
                     continue  # somebody was faster: what is there now decides
                 case _:
                     raise Unavailable(f"the order could not be changed: {result}")
 
-    def deliver(self, order_id: str) -> OperationResult:
+    def deliver(self, order_id: str, caller: Caller) -> OperationResult:
         """The goods have arrived."""
-        return self._move(order_id, "deliver", Status.DELIVERED, lambda order: changes.deliver(order, self.clock()))
+        return self._move(
+            order_id,
+            "deliver",
+            Status.DELIVERED,
+            lambda order: changes.deliver(order, self.clock(), caller.name),
+            caller,
+        )
 
-    def _move(self, order_id: str, verb: str, target: Status, change: Callable[[Order], Move]) -> OperationResult:
+    def _move(
+        self, order_id: str, verb: str, target: Status, change: Callable[[Order], Move], caller: Caller
+    ) -> OperationResult:
         """Read, then write on condition of what was read; refused, look again at the order that came back.
 
         Each refusal finds the order further along its path, so this ends.
         """
         order = self.orders.get(order_id)
-        while order is not None:
+        while order is not None and caller.may_act_for(order.customer_id):
             if order.entry_of(target):
                 return Reached(order)
             if verb not in verbs_from(order.status):
@@ -106,7 +124,8 @@ class Operations:
             match result:
                 case Applied(moved):
                     telemetry.count(f"Orders{target.capitalize()}")
-                    telemetry.info(f"order {target.lower()}", orderId=order_id, customerId=moved.customer_id)
+                    ids = {"orderId": order_id, "customerId": moved.customer_id, "by": caller.name}
+                    telemetry.info(f"order {target.lower()}", **ids)
                     self.queue.try_enqueue(moved)
                     return Reached(moved)
                 case StatusChanged(existing):

@@ -56,7 +56,9 @@ class Placing:
     clock: Clock
     window: timedelta
 
-    def place(self, request: OrderRequest, key: str | None, correlation_id: str | None = None) -> PlacingResult:
+    def place(
+        self, request: OrderRequest, key: str | None, correlation_id: str | None = None, by: str | None = None
+    ) -> PlacingResult:
         """Place the order, however often it is asked for. Raises Invalid where the catalogue refuses it, Unavailable.
 
         Any number of these may run at once, and any may die at any point: the first conditional write decides.
@@ -75,6 +77,7 @@ class Placing:
                 payment_key=fresh_payment_key(order_id),
                 request_id=str(uuid.uuid4()),
                 correlation_id=correlation_id,
+                by=by,
             )
 
         if key is not None:

@@ -56,7 +56,7 @@ def test_a_transition_changes_what_it_names_and_nothing_else(verb: str, status: 
         return
     target, reason, stock, fields = AFTER[verb, status]
     move = MOVES[verb](order)
-    assert move.after == replace(order.moved(Status(target), LATER, reason), **fields)
+    assert move.after == replace(order.moved(HistoryEntry(Status(target), LATER, reason)), **fields)
     assert move.after.history == (*order.history, move.entry)
     assert move.stock == stock
     assert (move.order_id, move.before) == ("o1", order)
@@ -82,7 +82,7 @@ def test_a_new_order_is_marked_so_that_recover_finds_it() -> None:
 
 def test_an_order_that_the_catalogue_refuses_is_kept_with_its_reason_and_owes_nothing() -> None:
     order = standing(Status.PENDING)
-    failed = replace(order.moved(Status.FAILED, LATER, "29.99 it is"), failure_reason="PRICE_MISMATCH")
+    failed = replace(order.moved(HistoryEntry(Status.FAILED, LATER, "29.99 it is")), failure_reason="PRICE_MISMATCH")
     assert changes.create_failed(order, LATER, "PRICE_MISMATCH", "29.99 it is") == Create(failed)
     assert failed.history[1:] == (HistoryEntry(Status.FAILED, LATER, "29.99 it is"),)
 

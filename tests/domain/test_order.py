@@ -56,7 +56,7 @@ def test_a_transition_adds_one_entry_to_the_history_and_changes_nothing_else() -
     order = an_order()
     later = NOW + timedelta(seconds=1)
 
-    moved = order.moved(Status.FAILED, later, "out of stock")
+    moved = order.moved(HistoryEntry(Status.FAILED, later, "out of stock"))
 
     assert moved.history == (HistoryEntry(Status.PENDING, NOW), HistoryEntry(Status.FAILED, later, "out of stock"))
     assert (moved.status, moved.updated_at) == (Status.FAILED, later)

@@ -29,7 +29,7 @@ from tests.faults.schedules import Schedule, Step
 from tests.support.aws_calls import Killed
 from tests.support.conservation import SOLD, check_conserved
 from tests.support.faults import FAULTS, Life, life
-from tests.support.orders import NOW, an_event
+from tests.support.orders import ANYBODY, NOW, an_event
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import books_in, stock_up
@@ -212,7 +212,7 @@ class Play:
             elif kind == "recover":
                 service.recovery.recover(NO_DEADLINE)
             elif self.named:
-                service.operations.cancel(self.named[number % len(self.named)], None)
+                service.operations.cancel(self.named[number % len(self.named)], None, ANYBODY)
 
     def _certain(self, fault: str | None) -> bool:
         """Whether nobody is in the way: then there is one right answer."""
@@ -411,8 +411,8 @@ class Play:
         self.conclude()
         operations = self.healthy.service.operations
         for order_id in self._orders():
-            operations.ship(order_id, None, None)
-            operations.deliver(order_id)
+            operations.ship(order_id, None, None, ANYBODY)
+            operations.deliver(order_id, ANYBODY)
         self.come_to_rest()
         self.check()
         before, books = self._orders(), books_in(self.stage)

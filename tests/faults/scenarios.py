@@ -23,7 +23,7 @@ from chalicelib.use_cases.ports import Message
 from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
 from tests.support.faults import FAULTS, REFUSED, Call, Life, life_with
-from tests.support.orders import a_body, an_event
+from tests.support.orders import ANYBODY, a_body, an_event
 from tests.support.stage import Stage
 from tests.support.tables import forget_order, stock_in, stock_up
 from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
@@ -72,14 +72,14 @@ class Run:
             self.world.consume(process, mine)
 
     def cancel(self, process: Process) -> None:
-        process.service.operations.cancel(self.order_id, None)
+        process.service.operations.cancel(self.order_id, None, ANYBODY)
 
     def ship(self, process: Process) -> None:
-        process.service.operations.ship(self.order_id, "ACME", None)
+        process.service.operations.ship(self.order_id, "ACME", None, ANYBODY)
 
     def hand_over(self, process: Process) -> None:
         """The goods arrive."""
-        process.service.operations.deliver(self.order_id)
+        process.service.operations.deliver(self.order_id, ANYBODY)
 
     def recover(self, process: Process) -> None:
         process.service.recovery.recover(NO_DEADLINE)

@@ -9,6 +9,7 @@ import pytest
 from chalicelib import times
 from chalicelib.domain.idempotency import order_id_from_key
 from tests.ops.conftest import Operator, audit_of
+from tests.support.orders import ANYBODY
 from tests.support.shop import Shop
 
 
@@ -125,7 +126,7 @@ def test_a_second_cancel_changes_nothing(operator: Operator, shop: Shop) -> None
 
 def test_an_order_that_is_shipped_is_not_cancelled(operator: Operator, shop: Shop) -> None:
     order_id = placed(shop)
-    shop.service.operations.ship(order_id, None, None)
+    shop.service.operations.ship(order_id, None, None, ANYBODY)
     result = operator("orders", "cancel", order_id)
     assert (result.exit_code, audit_of(result)) == (1, [])
     assert "The order is SHIPPED; allowed actions: deliver." in result.stderr

@@ -14,6 +14,7 @@ from chalicelib import exact_json
 from ops.audit import Record
 from ops.smoke import CUSTOMER, Answer, Api, Broken, HttpApi, steps
 from tests.support.laptop import Laptop, running_laptop
+from tests.support.orders import ANYBODY
 from tests.support.shop import Shop
 from tests.support.signed_gateway import REGION, TEMPORARY, signed_gateway
 from tests.support.snippets import snippet
@@ -46,7 +47,7 @@ class Client:
 
 def smoke(shop: Shop, api: Api, pause: Callable[[], object] | None = None) -> list[str]:
     """What was shown; meanwhile the queue is worked on."""
-    record = Record()
+    record = Record(ANYBODY)
     shown = steps(shop.service, api, record, pause or shop.run_queue, 3)
     return [line.replace(record.ids[-1], "{}") if record.ids else line for line in shown]
 

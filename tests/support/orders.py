@@ -7,10 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from chalicelib import exact_json
+from chalicelib.domain.caller import Caller, Role
 from chalicelib.domain.idempotency import fingerprint
-from chalicelib.domain.order import LineItem, Order, Status, new_order
+from chalicelib.domain.order import HistoryEntry, LineItem, Order, Status, new_order
 from chalicelib.domain.payment_key import payment_key_of_message
 from tests.support.template import ROOT
+
+ANYBODY = Caller(Role.SERVICE)
+"""Who may do everything, and has no name: the caller of a stage with AUTH=none."""
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 PRICE = Decimal("10.00")
@@ -75,7 +79,7 @@ def standing(status: Status, order_id: str = "o1", quantities: Mapping[str, int]
     """An order that has come to this status the shortest way."""
     order = an_order(order_id, quantities)
     for step in _SHORTEST[status]:
-        order = order.moved(step, NOW)
+        order = order.moved(HistoryEntry(step, NOW))
         if step is Status.RESERVED:
             order = replace(order, reserved=order.quantities)
     return replace(order, **fields)

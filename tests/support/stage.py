@@ -53,8 +53,13 @@ def settings_for(stage: str, config: Path = CONFIG) -> dict[str, str]:
     own = document["stages"][PATTERN_STAGE].get("environment_variables", {})
     variables = {**document.get("environment_variables", {}), **own}
     variables["AUTH"] = "none"  # Chalice's test client and local server do not check signatures
+    variables["CORS_ORIGIN"] = "https://shop.example"
     variables["FAIL_PAYMENT_PERCENT"] = "0"  # a test that wants payments declined says so
     return {name: re.sub(rf"\b{PATTERN_STAGE}\b", stage, value) for name, value in variables.items()}
+
+
+AT_IMPORT = ("POWERTOOLS_", "AUTH", "CORS_ORIGIN")
+"""How the settings begin that are read when the app is imported."""
 
 
 def dummy_environment() -> None:
@@ -65,7 +70,7 @@ def dummy_environment() -> None:
         if name.startswith(("AWS_", "POWERTOOLS_")) or name in local:
             del os.environ[name]
     os.environ.update(DUMMY_AWS)
-    at_import = {name: v for name, v in settings_for("test").items() if name.startswith(("POWERTOOLS_", "AUTH"))}
+    at_import = {name: v for name, v in settings_for("test").items() if name.startswith(AT_IMPORT)}
     os.environ.update(at_import)
 
 

@@ -20,7 +20,7 @@ from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.domain import changes
 from chalicelib.domain.changes import OutboxUpdate
 from chalicelib.domain.events import EVENTS, events_so_far
-from chalicelib.domain.order import Order, OutboxEntry, Refund, Status
+from chalicelib.domain.order import HistoryEntry, Order, OutboxEntry, Refund, Status
 from chalicelib.domain.outcomes import Committed, NothingToRefund, Refunded, RefundPending, Unknown
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected
@@ -78,7 +78,7 @@ def moved(*statuses: Status, order: Order | None = None) -> Order:
     order = order or an_order()
     for seconds, status in enumerate(statuses, 1):
         reason = f"why {status}" if status in (FAILED, CANCELLED) else None
-        order = order.moved(status, NOW + timedelta(seconds=seconds), reason)
+        order = order.moved(HistoryEntry(status, NOW + timedelta(seconds=seconds), reason))
     return order
 
 

@@ -23,6 +23,7 @@ from chalicelib.faults import Unavailable
 from tests.support.aws_calls import AwsCalls, Killed
 from tests.support.conservation import check_conserved
 from tests.support.faults import Life
+from tests.support.orders import ANYBODY
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import statuses_in
@@ -151,7 +152,9 @@ class Chaos:
     def _customers(self, process: Process, chance: random.Random) -> None:
         fickle = chance.sample(sorted(self.ids) + sorted(self.produced), self.orders // 3)
         self._while_it_lasts(
-            process, chance, lambda: process.service.operations.cancel(chance.choice(fickle), "changed my mind")
+            process,
+            chance,
+            lambda: process.service.operations.cancel(chance.choice(fickle), "no more", ANYBODY),
         )
 
     def _operator(self, process: Process, chance: random.Random) -> None:
@@ -159,9 +162,9 @@ class Chaos:
 
         def act() -> None:
             order_id = chance.choice(sent)
-            process.service.operations.ship(order_id, "ACME", None)
+            process.service.operations.ship(order_id, "ACME", None, ANYBODY)
             if chance.random() < 0.5:
-                process.service.operations.deliver(order_id)
+                process.service.operations.deliver(order_id, ANYBODY)
 
         self._while_it_lasts(process, chance, act)
 
@@ -189,7 +192,7 @@ def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(real_tables
 
         def cancel(order_id: str, delay: float) -> None:
             time.sleep(delay)
-            people.service.operations.cancel(order_id, None)
+            people.service.operations.cancel(order_id, None, ANYBODY)
 
         for n in range(rounds):
             orders = [place(people, f"{n}-{m}", {"p1": 1}) for m in range(many)]
@@ -220,7 +223,7 @@ def a_batch(world: World, people: Process, name: str) -> set[str]:
     mine = [r for r in world.queue.receive(world.stage["ORDER_QUEUE"]) if given_up in r["body"]]
     if mine:
         assert world.consume(people, mine)
-    people.service.operations.cancel(given_up, None)
+    people.service.operations.cancel(given_up, None, ANYBODY)
     produce(world, f"{name}-produced", {"p2": 1})
     world.clock.advance(seconds=61)  # what was received before is there again
     return {*placed, given_up, f"{name}-produced"}
@@ -324,7 +327,7 @@ def test_many_at_once_after_an_order_without_a_key_was_given_up_are_one_new_orde
     with world_of(real_tables, "given up", PLENTY) as world:
         process = world.process()
         first = place(process, None, {"p1": 1})
-        process.service.operations.cancel(first, None)
+        process.service.operations.cancel(first, None, ANYBODY)
         world.come_to_rest()
         check_one_order(world, at_once(32, lambda _: ask(process, None, {"p1": 1})), orders=2)
 

@@ -17,7 +17,7 @@ from chalicelib.entrypoints.exchange import Request
 from tests.support.aws_calls import Killed
 from tests.support.conservation import SOLD, check_order
 from tests.support.faults import Life
-from tests.support.orders import a_body, an_event
+from tests.support.orders import ANYBODY, a_body, an_event
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
 from tests.support.tables import Snapshot, books_in, forget_order, restore, snapshot_of, stock_in, stock_up
@@ -132,8 +132,8 @@ class Restores:
         self.everything_comes_to_an_end()
         operations = self.people.service.operations
         for order_id in self.orders():
-            operations.ship(order_id, None, None)
-            operations.deliver(order_id)
+            operations.ship(order_id, None, None, ANYBODY)
+            operations.deliver(order_id, ANYBODY)
         self.world.come_to_rest()
         self.world.clock.advance(days=92)
         now = self.world.clock().timestamp()

@@ -13,7 +13,7 @@ from chalicelib.use_cases.operations import OperationResult, Reached, ShipmentDi
 from tests.support.aws_calls import AwsCalls
 from tests.support.customer import Reply
 from tests.support.events import Clock
-from tests.support.orders import standing
+from tests.support.orders import ANYBODY, standing
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
 from tests.support.tables import store
@@ -143,7 +143,7 @@ def test_of_many_who_fill_in_at_once_all_but_one_are_told(real_aws: Stage, aws_c
         store(shop.stage, standing(Status.SHIPPED))
 
         def fill_in(n: int) -> OperationResult:
-            return shop.service.operations.ship("o1", f"carrier {n}", None)
+            return shop.service.operations.ship("o1", f"carrier {n}", None, ANYBODY)
 
         with ThreadPoolExecutor(16) as pool:
             outcomes = list(pool.map(fill_in, range(16)))
