@@ -23,6 +23,7 @@ _DEAD_LETTERS = "chalicelib/use_cases/dead_letters.py"
 _MONITORING = "chalicelib/use_cases/monitoring.py"
 _SAGA = "chalicelib/use_cases/saga.py"
 _PAYING = "chalicelib/use_cases/paying.py"
+_IDENTITY = "chalicelib/entrypoints/identity.py"
 
 _T_PLACING = "tests/use_cases/test_placing.py"
 _T_FULFILMENT = "tests/use_cases/test_fulfilment.py"
@@ -33,6 +34,8 @@ _T_DEAD_LETTERS = "tests/use_cases/test_dead_letters.py"
 _T_EXPORT = "tests/ops/test_export.py"
 _T_MONITORING = "tests/use_cases/test_monitoring.py"
 _T_PAYING = "tests/use_cases/test_paying.py"
+_T_IDENTITY = "tests/entrypoints/test_identity.py"
+_T_ROLES = "tests/entrypoints/test_roles.py"
 _T_KEYS = "tests/use_cases/test_payment_keys.py"
 _T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
 _T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
@@ -554,4 +557,87 @@ _ANSWERS = (
     ),
 )
 
-OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS)
+_CALLERS = (
+    Own(
+        "a customer may act for every customer",
+        "chalicelib/domain/caller.py",
+        "return not self.is_customer or self.customer_id == customer_id",
+        "return True",
+        (
+            f"{_T_ROLES}::test_each_cell_of_the_table",
+            f"{_T_ROLES}::test_a_key_or_a_cursor_leads_to_nobody_elses_orders",
+        ),
+    ),
+    Own(
+        "an order of somebody else is shown",
+        "chalicelib/entrypoints/api.py",
+        "if order is None or not caller.may_act_for(order.customer_id):",
+        "if order is None:",
+        (f"{_T_ROLES}::test_an_order_of_somebody_else_is_answered_like_one_that_does_not_exist",),
+    ),
+    Own(
+        "an order of somebody else can be cancelled",
+        "chalicelib/use_cases/operations.py",
+        "while order is not None and caller.may_act_for(order.customer_id):",
+        "while order is not None:",
+        (f"{_T_ROLES}::test_an_order_of_somebody_else_is_answered_like_one_that_does_not_exist",),
+    ),
+    Own(
+        "a customer may order for somebody else",
+        _IDENTITY,
+        "if any(customer_id != caller.customer_id for customer_id in named):",
+        "if False:",
+        (f"{_T_ROLES}::test_naming_somebody_else_is_refused_without_a_lookup_and_leaves_the_key_free",),
+    ),
+    Own(
+        "a customer may ship an order",
+        _IDENTITY,
+        "if found.is_customer:",
+        "if False:",
+        (f"{_T_ROLES}::test_each_cell_of_the_table",),
+    ),
+    Own(
+        "an ID token is taken for an access token",
+        _IDENTITY,
+        'if sub is None or claims.get("token_use") != "access":',
+        "if sub is None:",
+        (f"{_T_IDENTITY}::test_every_other_token_is_refused",),
+    ),
+    Own(
+        "the tokens of every app client are accepted",
+        _IDENTITY,
+        'if _text(claims, "client_id") not in settings.user_pool_clients:',
+        "if False:",
+        (f"{_T_IDENTITY}::test_every_other_token_is_refused",),
+    ),
+    Own(
+        "a part of the name of a group is enough",
+        _IDENTITY,
+        'if OPERATORS in groups(claims.get("cognito:groups")):',
+        'if OPERATORS in str(claims.get("cognito:groups")):',
+        (f"{_T_IDENTITY}::test_nobody_else_is",),
+    ),
+    Own(
+        "a user with the scope of services is a service",
+        _IDENTITY,
+        'if _text(claims, "username") is None:  # no user: the app client itself',
+        "if SERVICE_SCOPE in str(claims.get('scope')):",
+        (f"{_T_IDENTITY}::test_a_scope_of_services_makes_no_user_a_service",),
+    ),
+    Own(
+        "an unsigned request is served where the gateway has no authorizer",
+        _IDENTITY,
+        "if arn is None:",
+        "if False:",
+        (f"{_T_IDENTITY}::test_a_request_about_which_the_gateway_says_nothing_is_refused",),
+    ),
+    Own(
+        "a customer is shown who did it",
+        "chalicelib/entrypoints/documents.py",
+        "if not shows_names:",
+        "if False:",
+        (f"{_T_ROLES}::test_the_history_says_who_did_it_to_operators_and_services_only",),
+    ),
+)
+
+OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_CALLERS)

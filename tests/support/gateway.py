@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import app as entry
+from tests.support.callers import Claims, context_of
 from tests.support.customer import Reply
 from tests.support.events import FakeLambdaContext
 
@@ -18,8 +19,12 @@ def event(
     *,
     resource: str = "/orders",
     base: str = "",
+    caller: Claims | str | None = None,
 ) -> dict[str, Any]:
-    """The event of a request. `base` is the stage, or the base path of a custom domain: `/dev`."""
+    """The event of a request. `base` is the stage, or the base path of a custom domain: `/dev`.
+
+    `caller` is whom the gateway has verified: the claims of a token, the ARN of an IAM identity, or nobody.
+    """
     lines = list(headers)
     many: dict[str, list[str]] = {}
     for name, value in lines:
@@ -45,6 +50,7 @@ def event(
             "path": base + path,
             "stage": "dev",
             "requestId": str(uuid.uuid4()),
+            **context_of(caller),
         },
         "body": body.decode() if body is not None else None,
         "isBase64Encoded": False,
