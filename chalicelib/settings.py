@@ -15,6 +15,7 @@ _NAME_OR_ARN = r"[A-Za-z0-9_./-]{1,256}|arn:\S+", "a name or an ARN"
 _STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
 _CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
 _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
+_BASE_URL = r"https?://[^\s/]+/(\S*/)?", "a URL that begins with http:// or https:// and ends with /"
 _USER_POOL = r"arn:aws[a-z-]*:cognito-idp:[a-z0-9-]+:[0-9]{12}:userpool/[\w-]+", "the ARN of a Cognito user pool"
 _CLIENTS = r"[\w+]{1,128}(,[\w+]{1,128})*", "ids of app clients, separated by commas"
 _SCOPES = r"[\w.:/-]+(,[\w.:/-]+)*", "scopes of access tokens, separated by commas"
@@ -112,6 +113,7 @@ class AppSettings:
     user_pool_arn: str
     user_pool_scopes: tuple[str, ...]
     cors_origin: str
+    problem_base_url: str
     log_format: str
     log_level: str
     service_name: str
@@ -136,6 +138,7 @@ class AppSettings:
             user_pool_arn=read.optional("USER_POOL_ARN", *_USER_POOL),
             user_pool_scopes=tuple(read.text("USER_POOL_SCOPES", _USERS_AND_SERVICES, *_SCOPES).split(",")),
             cors_origin=read.optional("CORS_ORIGIN", *_ORIGIN),
+            problem_base_url=read.text("PROBLEM_BASE_URL", "", *_BASE_URL) or "https://orderonce.example/problems/",
             log_format=read.choice("LOG_FORMAT", "json", "text"),
             log_level=read.choice("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
             service_name=environment.get("POWERTOOLS_SERVICE_NAME", "orderonce"),

@@ -36,6 +36,7 @@ MAY_DIFFER = (
     "ORDER_TTL_DAYS",
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_SERVICE_NAME",
+    "PROBLEM_BASE_URL",
 )
 """Settings in which an old and a new version may differ while both run. In all others they must agree: with tables of
 its own, each would take an order that the other one has; with another provider, each would charge it."""

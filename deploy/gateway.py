@@ -53,7 +53,7 @@ _LOGGED = {
 quotes the body, as `$context.error.validationErrorString` does: a body may have anything in it, a card number too."""
 
 
-def overlay(retention_days: int) -> dict[str, Any]:
+def overlay(retention_days: int, problem_base_url: str) -> dict[str, Any]:
     """The overlay on Chalice's API."""
     throttling = [
         _throttle("*", "/*", "Throttle"),
@@ -83,7 +83,7 @@ def overlay(retention_days: int) -> dict[str, Any]:
                     "TracingEnabled": True,
                     "MethodSettings": throttling,
                     "AccessLogSetting": log,
-                    "DefinitionBody": _definition(),
+                    "DefinitionBody": _definition(problem_base_url),
                 }
             },
         },
@@ -99,7 +99,7 @@ def _throttle(method: str, path: str, parameters: str) -> dict[str, Any]:
     }
 
 
-def _definition() -> dict[str, Any]:
+def _definition(problem_base_url: str) -> dict[str, Any]:
     body = {"in": "body", "name": "OrderRequest", "required": True, "schema": {"$ref": "#/definitions/OrderRequest"}}
     post = {
         # The content type that the model is for; others pass, and the function refuses them (415).
@@ -113,18 +113,22 @@ def _definition() -> dict[str, Any]:
             "body": {"validateRequestBody": True, "validateRequestParameters": False}
         },
         "paths": merged(unrouted.paths(unrouted.application_routes()), {"/orders": {"post": post}}),
-        "x-amazon-apigateway-gateway-responses": gateway_responses(),
+        "x-amazon-apigateway-gateway-responses": gateway_responses(problem_base_url),
     }
 
 
-def gateway_responses() -> dict[str, Any]:
+def gateway_responses(problem_base_url: str) -> dict[str, Any]:
     """The gateway's own answers as problem documents, like all the others."""
-    answers = {kind: _answer(Problem.from_status(status, "", {})) for kind, status in _OWN_ANSWERS.items()}
-    answers["BAD_REQUEST_BODY"] = _answer(_not_an_order())
+    problems = {kind: Problem(status, "") for kind, status in _OWN_ANSWERS.items()}
+    problems["BAD_REQUEST_BODY"] = _not_an_order()
+    answers = {
+        kind: {"statusCode": str(problem.status)} | _template(problem.members(problem_base_url))
+        for kind, problem in problems.items()
+    }
     for kind, seconds in _RETRY_AFTER.items():
         answers[kind]["responseParameters"]["gatewayresponse.header.Retry-After"] = f"'{seconds}'"
     for kind, title in (("DEFAULT_4XX", "The request was refused"), ("DEFAULT_5XX", "The request failed")):
-        answers[kind] = _template({"type": "about:blank", "title": title})
+        answers[kind] = _template({"type": "about:blank", "title": title, "retryable": kind == "DEFAULT_5XX"})
     return answers
 
 
@@ -135,16 +139,12 @@ def _not_an_order() -> Problem:
         f"The body is not JSON, or not an object with {', '.join(names)} and {last} of the right types. "
         "Nothing was stored, and the request did not use up its key."
     )
-    return Problem(400, "not-an-order", "The body is not an order", detail)
-
-
-def _answer(problem: Problem) -> dict[str, Any]:
-    return {"statusCode": str(problem.status)} | _template(problem.body)
+    return Problem("not-an-order", detail)
 
 
 def _template(members: dict[str, Any]) -> dict[str, Any]:
     """The gateway's own words, unless the problem has a detail."""
-    text = json.dumps({name: value for name, value in members.items() if value != ""})
+    text = json.dumps({name: value for name, value in (members | unrouted.OWN_INSTANCE).items() if value != ""})
     if not members.get("detail"):
         # The variable includes its quotation marks.
         text = text[:-1] + ', "detail": $context.error.messageString}'

@@ -6,6 +6,7 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
+from chalicelib.settings import AppSettings
 from deploy import boundary, canary, capacity, dead_letters, domain, encryption, firewall, gateway
 from deploy.alarms import TABLES, alarms
 from deploy.dashboard import dashboard
@@ -50,10 +51,11 @@ def merge_template(stage: str) -> dict[str, Any]:
     """For `chalice package --merge-template`: the resources, and what Chalice cannot configure. Raises NoSuchStage."""
     names = Names(packaged=True)
     retention: int = stage_config(stage)["log_retention_in_days"]
+    settings = AppSettings.from_environment(stage_config(stage)["environment_variables"])
     log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in FUNCTIONS)]
     parts = (
         read(RESOURCES),
-        gateway.overlay(retention),
+        gateway.overlay(retention, settings.problem_base_url),
         domain.overlay(),
         firewall.overlay(),
         {"Resources": _functions(), "Outputs": _function_names()},

@@ -7,10 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+from chalicelib.entrypoints.problems import CONTENT_TYPE, INSTANCE, Problem
 
 Routes = Mapping[str, Iterable[str]]
 """Each path of the application, and its methods."""
+
+OWN_INSTANCE = {"instance": f"{INSTANCE}$context.requestId"}
+"""Of the gateway's own answers: the request id is their correlation id, and a UUID, which needs no encoding."""
 
 _ANY = "x-amazon-apigateway-any-method"
 _CONTENT_TYPES = (
@@ -34,7 +37,7 @@ def application_routes() -> Routes:
 
 def paths(routes: Routes) -> dict[str, Any]:
     """The gateway's own methods, by path, in Swagger. It prefers a path's own to `ANY`, and both to `{proxy+}`."""
-    unknown = _answer(Problem.from_status(404, "This route does not exist.", {}))
+    unknown = _answer(Problem(404, "This route does not exist."))
     greedy = {**unknown, "parameters": [{"name": "proxy", "in": "path", "required": True, "type": "string"}]}
     return {
         **{path: {_ANY: _other_method(methods)} for path, methods in routes.items()},
@@ -45,7 +48,7 @@ def paths(routes: Routes) -> dict[str, Any]:
 
 def _other_method(methods: Iterable[str]) -> dict[str, Any]:
     allowed = ", ".join(sorted({*methods, "OPTIONS"}))
-    return _answer(Problem.from_status(405, f"This route answers {allowed}.", {"Allow": allowed}))
+    return _answer(Problem(405, f"This route answers {allowed}.", headers={"Allow": allowed}))
 
 
 def _answer(problem: Problem) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _answer(problem: Problem) -> dict[str, Any]:
         "produces": [CONTENT_TYPE],
         "security": [{"sigv4": []}],
         "responses": {
-            status: {"description": problem.title, "headers": {name: {"type": "string"} for name in headers}}
+            status: {"description": problem.described.title, "headers": {name: {"type": "string"} for name in headers}}
         },
         "x-amazon-apigateway-integration": {
             "type": "mock",
@@ -70,7 +73,7 @@ def _answer(problem: Problem) -> dict[str, Any]:
                 "default": {
                     "statusCode": status,
                     "responseParameters": {f"method.response.header.{n}": value for n, value in headers.items()},
-                    "responseTemplates": {"application/json": json.dumps(problem.body)},
+                    "responseTemplates": {"application/json": json.dumps(problem.body | OWN_INSTANCE)},
                 }
             },
         },

@@ -135,8 +135,10 @@ class ProblemHandler(ChaliceRequestHandler):
 
     def _send_headers(self, headers: dict[str, str]) -> None:
         """The app's answers have a correlation id; what never reached the app gets one here."""
-        sent = getattr(self, "headers", {}).get("x-correlation-id")
-        super()._send_headers({"X-Correlation-Id": telemetry.correlation_id(sent, None)} | headers)
+        super()._send_headers({"X-Correlation-Id": self._correlation_id()} | headers)
+
+    def _correlation_id(self) -> str:
+        return telemetry.correlation_id(getattr(self, "headers", {}).get("x-correlation-id"), None)
 
     def _send_error_response(self, error: LocalGatewayException) -> None:
         status, detail = error.CODE, "The authorizer of this route refused the request."
@@ -153,8 +155,9 @@ class ProblemHandler(ChaliceRequestHandler):
         self._send_problem(code, explain or message or "The request is malformed.", {"Connection": "close"})
 
     def _send_problem(self, status: int, detail: str, headers: dict[str, str]) -> None:
-        body = json.dumps(Problem.from_status(status, detail).body)
-        headers |= _cors_headers(self.local_gateway)
+        correlation_id = self._correlation_id()
+        body = json.dumps(Problem(status, detail).answered_as(correlation_id))
+        headers |= _cors_headers(self.local_gateway) | {"X-Correlation-Id": correlation_id}
         headers["Content-Type"] = "application/problem+json"
         self._send_http_response(status, headers, body)
 

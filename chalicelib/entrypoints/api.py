@@ -41,9 +41,7 @@ def place_order(service: Service, request: Request) -> Answer:
         telemetry.count("KeysReused")
         telemetry.info("key reused", **ids)
         raise Problem(
-            422,
             "idempotency-key-reused",
-            "The Idempotency-Key was used for another order",
             f"This key was already used for order {order.order_id}, with different contents.",
             {"orderId": order.order_id},
         )
@@ -124,29 +122,26 @@ def _reached(order_id: str, result: OperationResult) -> Order:
             allowed = [verb for verb in verbs_from(order.status) if verb in _ACTIONS]
             detail = f"The order is {order.status}; allowed actions: {', '.join(allowed) or 'none'}."
             extra = {"orderStatus": order.status.value, "possible": allowed}
-            raise Problem(409, "transition-not-possible", "The order's status does not allow it", detail, extra)
+            raise Problem("transition-not-possible", detail, extra)
         case ShipmentDiffers(order, attributes):
             detail = f"{', '.join(map(fields.name_of, attributes))}: what is there cannot be changed."
             there = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
             members = {"orderStatus": order.status.value} | there
-            raise Problem(409, "shipment-differs", "The order was shipped with other details", detail, members)
+            raise Problem("shipment-differs", detail, members)
         case reached:
             return reached.order
 
 
 def _not_found(order_id: str) -> Problem:
-    return Problem(404, "order-not-found", "The order does not exist", f"Order {order_id[:64]!r} does not exist.")
+    return Problem("order-not-found", f"Order {order_id[:64]!r} does not exist.")
 
 
 def _key(request: Request, required: bool) -> str | None:
     header = request.headers.get("idempotency-key")
     if header is None:
         if required:
-            title, detail = (
-                "The Idempotency-Key is missing",
-                "Send an Idempotency-Key header, with a new value for each order.",
-            )
-            raise Problem(400, "idempotency-key-missing", title, detail)
+            detail = "Send an Idempotency-Key header, with a new value for each order."
+            raise Problem("idempotency-key-missing", detail)
         return None
     return _parsed_key(header)
 
@@ -156,7 +151,7 @@ def _parsed_key(text: str) -> str:
         return parse_key(text)
     except InvalidKey:
         detail = "Send it once: 1 to 255 visible ASCII characters, bare or quoted. One that has a comma must be quoted."
-        raise Problem(400, "idempotency-key-invalid", "The Idempotency-Key is invalid", detail) from None
+        raise Problem("idempotency-key-invalid", detail) from None
 
 
 def _order_request(request: Request, caller: Caller, currency: str) -> OrderRequest:
@@ -176,15 +171,13 @@ def _details(request: Request, schema: str) -> Mapping[str, Any]:
     try:
         return details(schema, request.document())
     except Invalid as refused:
-        raise Problem(
-            400, "invalid-request", "The request is invalid", "See `errors`.", {"errors": listed_errors(refused)}
-        ) from refused
+        raise Problem("invalid-request", "See `errors`.", {"errors": listed_errors(refused)}) from refused
 
 
 def _invalid_order(refused: Invalid) -> Problem:
     telemetry.count("OrdersInvalid")
     detail = "Nothing was stored, and the request did not use up its key. See `errors`."
-    return Problem(400, "invalid-order", "The order is invalid", detail, {"errors": listed_errors(refused)})
+    return Problem("invalid-order", detail, {"errors": listed_errors(refused)})
 
 
 def _explain_key(service: Service, customer_id: str, text: str) -> Answer:

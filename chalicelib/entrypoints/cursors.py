@@ -18,7 +18,7 @@ def page_limit(query: Mapping[str, str]) -> int:
     """How many entries a page has at most: 20 unless the query says otherwise. Raises Problem."""
     limit = query.get("limit", "20")
     if not re.fullmatch(r"[1-9][0-9]?|100", limit, re.ASCII):
-        raise Problem(400, "invalid-limit", "The limit is invalid", "`limit` must be a number from 1 to 100.")
+        raise Problem("invalid-limit", "`limit` must be a number from 1 to 100.")
     return int(limit)
 
 
@@ -54,5 +54,4 @@ def _decoded(cursor: str) -> Any:
 
 
 def _invalid() -> Problem:
-    detail = "Send the `cursor` of the previous page unchanged, or omit it."
-    return Problem(400, "invalid-cursor", "The cursor is invalid", detail)
+    return Problem("invalid-cursor", "Send the `cursor` of the previous page unchanged, or omit it.")

@@ -30,20 +30,17 @@ class Request:
         """The body, which is JSON. Raises Problem for any other."""
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
-            title = "The content type is not application/json"
-            raise Problem(415, "unsupported-media-type", title, "Send the body as application/json.")
+            raise Problem("unsupported-media-type", "Send the body as application/json.")
         encodings = {coding.strip().lower() for coding in self.headers.get("content-encoding", "").split(",")}
         if not encodings <= {"identity", ""}:
-            title, detail = "The content encoding is not identity", "Send the body as it is, without compression."
-            headers = {"Accept-Encoding": "identity"}
-            raise Problem(415, "unsupported-content-encoding", title, detail, headers=headers)
+            detail, headers = "Send the body as it is, without compression.", {"Accept-Encoding": "identity"}
+            raise Problem("unsupported-content-encoding", detail, headers=headers)
         if len(self.body) > MAX_BODY_BYTES:
-            detail = f"It must have at most {MAX_BODY_BYTES} bytes."
-            raise Problem(413, "body-too-large", "The body is too large", detail)
+            raise Problem("body-too-large", f"It must have at most {MAX_BODY_BYTES} bytes.")
         try:
             return exact_json.loads(self.body)
         except exact_json.InvalidJson as error:
-            raise Problem(400, "invalid-json", "The body is not valid JSON", str(error)) from error
+            raise Problem("invalid-json", str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from chalicelib.faults import Unavailable
 from chalicelib.settings import AppSettings, BadSetting
 
 _CORRELATION_ID = "X-Correlation-Id"
+_LOGGED = "The fault is logged under this correlation id."
 
 
 def cors(origin: str) -> CORSConfig | None:
@@ -50,20 +51,18 @@ def answered(request: ChaliceRequest | None, answer: Callable[[Request], Answer]
             given = answer(read)
             response = _response(given.status, given.body, {"Content-Type": "application/json", **given.headers})
         except Problem as problem:
-            response = _problem_response(problem)
+            response = _problem_response(problem, read.correlation_id)
         except Unavailable as fault:
             telemetry.warning("unavailable", reason=str(fault))
             detail = "It may have taken effect. Retry with the same Idempotency-Key."
-            response = _problem_response(
-                Problem(503, "unavailable", "Try again in a moment", detail, headers={"Retry-After": "2"})
-            )
+            unavailable = Problem("unavailable", detail, headers={"Retry-After": "2"})
+            response = _problem_response(unavailable, read.correlation_id)
         except BadSetting as fault:
             telemetry.error(f"OrderOnce cannot run: {fault}.")
-            detail = "The fault is logged under this correlation id."
-            response = _problem_response(Problem.from_status(500, detail))
+            response = _problem_response(Problem(500, _LOGGED), read.correlation_id)
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the traceback
             telemetry.exception("request failed")
-            response = _problem_response(Problem.from_status(500, "The fault is logged under this correlation id."))
+            response = _problem_response(Problem(500, _LOGGED), read.correlation_id)
         if response.status_code >= 500:
             telemetry.version_fault()
         response.headers[_CORRELATION_ID] = read.correlation_id
@@ -77,7 +76,9 @@ def problems_for_chalices_errors(event: Any, get_response: Callable[[Any], Any])
     if response.status_code < 400 or not isinstance(body, dict) or "Code" not in body:
         return response
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-type"}
-    return _problem_response(Problem.from_status(response.status_code, str(body.get("Message", "")), headers))
+    headers[_CORRELATION_ID] = correlation_id = _correlation_id(event, _headers(event))
+    problem = Problem(response.status_code, str(body.get("Message", "")), headers=headers)
+    return _problem_response(problem, correlation_id)
 
 
 def correlation_id_for_all(event: ChaliceRequest | None, get_response: Callable[[Any], Any]) -> Any:
@@ -129,8 +130,9 @@ def _base(request: ChaliceRequest) -> str:
     return "/".join(sent[: -len(route)])
 
 
-def _problem_response(problem: Problem) -> Response:
-    return _response(problem.status, exact_json.dumps(problem.body), {"Content-Type": CONTENT_TYPE, **problem.headers})
+def _problem_response(problem: Problem, correlation_id: str) -> Response:
+    body = exact_json.dumps(problem.answered_as(correlation_id))
+    return _response(problem.status, body, {"Content-Type": CONTENT_TYPE, **problem.headers})
 
 
 def _response(status: int, body: str, headers: Mapping[str, str]) -> Response:

@@ -57,7 +57,7 @@ def forbidden(caller: Caller | None, detail: str) -> Problem:
     """The answer to a caller who may not do this. It is logged, with the caller's name."""
     telemetry.count("RequestsForbidden")
     telemetry.warning("request forbidden", by=caller.name if caller else None, reason=detail)
-    return Problem(403, "forbidden", "You may not do this", detail)
+    return Problem("forbidden", detail)
 
 
 def groups(claim: object) -> frozenset[str]:
@@ -91,8 +91,7 @@ def _of_token(claims: Mapping[str, Any], settings: Settings) -> Caller:
 def _unauthenticated(detail: str) -> Problem:
     telemetry.count("RequestsUnauthenticated")
     telemetry.warning("request unauthenticated", reason=detail)
-    title = "The gateway has not verified who is asking"
-    return Problem(401, "unauthenticated", title, detail, headers={"WWW-Authenticate": "Bearer"})
+    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

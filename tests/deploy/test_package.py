@@ -285,7 +285,9 @@ def test_the_gateways_own_answers_are_problems(prod: Package) -> None:
         document = json.loads(text.replace("$context.error.messageString", '"Forbidden"'))
         assert document["detail"] == "Forbidden" or kind == "BAD_REQUEST_BODY"
         known = set() if kind.startswith("DEFAULT") else {"status"}
-        assert set(document) == {"type", "title", "detail"} | known
+        assert set(document) == {"type", "title", "detail", "retryable", "instance"} | known
+        assert document["instance"] == "urn:correlation-id:$context.requestId"
+        assert document["retryable"] is (answer.get("statusCode") in ("429", "500", "504") or kind == "DEFAULT_5XX")
         assert str(document.get("status")) == answer.get("statusCode", "None")
 
 

@@ -53,7 +53,8 @@ def test_a_405_lists_the_methods_that_the_gateway_serves_there(package: Package)
 def test_each_of_these_answers_is_a_problem_with_a_correlation_id(package: Package) -> None:
     for method in own_methods(package).values():
         body, headers = answer(method)
-        assert body.keys() == {"type", "title", "status", "detail"}
+        assert body.keys() == {"type", "title", "status", "detail", "retryable", "instance"}
+        assert (body["retryable"], body["instance"]) == (False, "urn:correlation-id:$context.requestId")
         assert headers["Content-Type"] == "'application/problem+json'"
         assert headers["X-Correlation-Id"] == "context.requestId"
         assert headers["Cache-Control"] == "'no-store'"

@@ -26,8 +26,9 @@ class Snippet:
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """What people read: the README, the pages in docs/, and the page about the tests."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "tests" / "README.md"]
+    """What people read: the README, the pages in docs/ and of the problems, and the page about the tests."""
+    pages = [*sorted((root / "docs").glob("*.md")), *sorted((root / "docs" / "problems").glob("*.md"))]
+    return [root / "README.md", *pages, root / "tests" / "README.md"]
 
 
 def snippets(document: Path, root: Path = ROOT) -> Iterator[Snippet]:
