@@ -25,6 +25,7 @@ help:
 	@echo 'make chaos   random schedules for MINUTES=5, or one SCHEDULE; PROCESSES=1 ORDERS=10000: real processes, killed'
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
+	@echo 'make openapi write chalicelib/entrypoints/openapi.json again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
 	@echo 'make clients orders a second on DynamoDB Local with 1, 8 and 32 clients, beside the usual design'
@@ -182,6 +183,11 @@ mutants: $(STAMP)
 .PHONY: diagram
 diagram: $(STAMP)
 	$(VENV)/bin/python -m docs.state_diagram
+
+# So does a test when this one is stale. ARGS=--released, with a release: what the next changes are compared with.
+.PHONY: openapi
+openapi: $(STAMP)
+	$(VENV)/bin/python -m docs.openapi $(ARGS)
 
 .PHONY: clean
 clean:

@@ -7,7 +7,7 @@ from chalice.app import CloudWatchEvent, SQSEvent
 
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
-from chalicelib.entrypoints import api, health, http, products
+from chalicelib.entrypoints import api, health, http, openapi, products
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
@@ -66,6 +66,12 @@ def list_products() -> Response:
 def get_health() -> Response:
     """Whether the API answers; open to everybody."""
     return http.answered(app.current_request, lambda _: health.health())
+
+
+@app.route("/openapi.json", methods=["GET"], cors=CORS)
+def get_openapi() -> Response:
+    """What the API takes and answers (OpenAPI 3.1); open to everybody."""
+    return http.answered(app.current_request, openapi.get_openapi)
 
 
 @app.on_sqs_message(

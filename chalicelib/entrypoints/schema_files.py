@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib import times
 from chalicelib.domain import ids
 
-_SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def _is_instant(text: str) -> bool:
@@ -34,7 +34,7 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
 @cache
 def schema(name: str) -> Any:
     """The schema of a file, with each `$ref` replaced by what it names; numbers with a fraction are Decimals."""
-    document = json.loads((_SCHEMAS / f"{name}.json").read_text("utf-8"), parse_float=Decimal)
+    document = json.loads((SCHEMAS / f"{name}.json").read_text("utf-8"), parse_float=Decimal)
     return _inlined(document, document.get("$defs", {}))
 
 

@@ -194,12 +194,12 @@ def routes(package: Package) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def test_every_route_but_two_requires_a_signed_request(package: Package) -> None:
+def test_every_route_but_three_requires_a_signed_request(package: Package) -> None:
     """And but OPTIONS, which a browser sends unsigned, and which the gateway answers itself."""
     assert package.definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
     unsigned = {(path, method) for path, method, route in routes(package) if route.get("security") != [{"sigv4": []}]}
     assert {(path, method) for path, method in unsigned if method != "options"} == {(p, "get") for p in OPEN_ROUTES}
-    assert set(OPEN_ROUTES) == {"/health", "/products"}
+    assert set(OPEN_ROUTES) == {"/health", "/openapi.json", "/products"}
     assert {path for path, method, _ in routes(package) if method != "options"} == set(package.definition["paths"])
     mocked = [r["x-amazon-apigateway-integration"]["type"] for _, method, r in routes(package) if method == "options"]
     assert set(mocked) == {"mock"}
@@ -215,7 +215,8 @@ def test_the_api_is_throttled_and_what_is_open_on_its_own(package: Package) -> N
         )
         for setting in package.properties("RestAPI")["MethodSettings"]
     }
-    assert limits == {("*", "/*"): (200, 100), ("GET", "/~1health"): (40, 20), ("GET", "/~1products"): (40, 20)}
+    of_open = {("GET", path): (40, 20) for path in ("/~1health", "/~1openapi.json", "/~1products")}
+    assert limits == {("*", "/*"): (200, 100), **of_open}
 
 
 def test_the_api_is_regional(package: Package) -> None:

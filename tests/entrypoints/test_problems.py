@@ -3,9 +3,8 @@
 import ast
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from http.client import HTTPConnection
 from urllib.parse import unquote
 
@@ -13,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import app as entry
 from chalicelib.entrypoints.problems import KINDS, Problem
 from chalicelib.settings import app_settings
 from deploy.gateway import gateway_responses
 from tests.support import gateway
 from tests.support.customer import Reply
+from tests.support.provoking import PROBLEMS, Provoke
 from tests.support.shop import Shop
 from tests.support.template import ROOT
 
@@ -69,59 +68,12 @@ def test_each_kind_is_raised_somewhere_and_what_is_raised_is_a_kind() -> None:
 
 # --- each is seen in an answer ---
 
-JSON = {"Content-Type": "application/json"}
-
-
-def acted(shop: Shop, verb: str, body: object = b"") -> Reply:
-    return shop.ask("POST", f"/orders/{shop.place(key='k1').order_id}/{verb}", body, JSON)
-
-
-def shipped_otherwise(shop: Shop) -> Reply:
-    order_id = shop.place(key="k1").order_id
-    shop.run_queue()
-    shop.ship(order_id, carrier="one")
-    return shop.ship(order_id, carrier="another")
-
-
-def without_key(shop: Shop) -> Reply:
-    settings = replace(shop.service.settings, require_idempotency_key=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entry, "service", lambda: replace(shop.service, settings=settings))
-        return shop.post(shop.order())
-
-
-def key_reused(shop: Shop) -> Reply:
-    shop.place(key="k1")
-    return shop.post(shop.order(quantity=2), "k1")
-
-
-def cut_off(shop: Shop) -> Reply:
-    shop.calls.drop_request(times=None, attempts=None)
-    return shop.get("/orders/x")
-
-
-PROVOKED: Mapping[str, Callable[[Shop], Reply]] = {
-    "body-too-large": lambda shop: shop.post(b" " * 70_000, "k1"),
-    "idempotency-key-invalid": lambda shop: shop.post(shop.order(), "a,b"),
-    "idempotency-key-missing": without_key,
-    "idempotency-key-reused": key_reused,
-    "invalid-cursor": lambda shop: shop.get("/customers/CUST-1/orders?cursor=!"),
-    "invalid-json": lambda shop: shop.post(b"{", "k1"),
-    "invalid-limit": lambda shop: shop.get("/products?limit=0"),
-    "invalid-order": lambda shop: shop.post(shop.order(quantity=0), "k1"),
-    "invalid-request": lambda shop: acted(shop, "ship", {"colour": "red"}),
-    "order-not-found": lambda shop: shop.get("/orders/x"),
-    "shipment-differs": shipped_otherwise,
-    "transition-not-possible": lambda shop: acted(shop, "deliver"),
-    "unavailable": cut_off,
-    "unsupported-content-encoding": lambda shop: shop.post(shop.order(), "k1", content_encoding="gzip"),
-    "unsupported-media-type": lambda shop: shop.post(shop.order(), "k1", content_type="text/plain"),
-}
-"""How the service is made to answer each. `not-an-order` is the gateway's own; who asks is tested elsewhere."""
+PROVOKED: Mapping[str, Provoke] = {kind: provoke for (_, kind), provoke in PROBLEMS.items()}
+"""How the service is made to answer each. `not-an-order` is the gateway's own."""
 
 
 def test_no_kind_is_left_out_here() -> None:
-    assert PROVOKED.keys() | {"not-an-order", "unauthenticated", "forbidden"} == KINDS.keys()
+    assert PROVOKED.keys() | {"not-an-order"} == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", PROVOKED)
