@@ -18,8 +18,8 @@ endif
 .PHONY: help
 help:
 	@echo 'make run     run OrderOnce on this machine: PORT=8000 HOST=127.0.0.1 AWS_PORT=... LOG_FORMAT=json can be set;'
-	@echo '             DATA=dir keeps its data in a folder'
-	@echo 'make seed    place N=1000 orders on the running OrderOnce'
+	@echo '             DATA=dir keeps its data in a folder; AUTH=cognito asks for a token (docs/laptop.md)'
+	@echo 'make seed    place N=1000 orders on the running OrderOnce; TOKEN=... of a service, if it asks for one'
 	@echo 'make test    run every test; ARGS="-k idempotency" is handed to pytest'
 	@echo 'make faults  strike every call with every fault, at length, and count the schedules; ARGS as for make test'
 	@echo 'make chaos   random schedules for MINUTES=5, or one SCHEDULE; PROCESSES=1 ORDERS=10000: real processes, killed'

@@ -1,9 +1,10 @@
-"""`python -m local`: the laptop stack until Ctrl-C or SIGTERM.
+"""`python -m local`: the laptop stack until Ctrl-C or SIGTERM; `python -m local token`: an access token for it.
 
 Environment: PORT (8000), HOST (127.0.0.1), AWS_PORT (8010), DATA (a folder; without it all is in memory), LOG_FORMAT
 (text or json), and any setting of the app. Ends with status 0 if it was asked to end, 1 if it cannot start.
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -22,16 +23,24 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
 
 
-def main() -> int:
-    """Run the stack; the exit status."""
+def main(arguments: list[str]) -> int:
+    """Run the stack, or print a token of the one that runs; the exit status."""
+    asked = _parser().parse_args(arguments)
     try:
         # Before the other imports, which take a second: Ctrl-C ends them without a traceback too.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _request_stop)
         from local.settings import Settings
+
+        settings = Settings.read(os.environ)
+        if asked.command == "token":
+            from local.tokens import print_token
+
+            print_token(settings.aws_port, asked)
+            return 0
         from local.stack import running
 
-        with running(Settings.read(os.environ)) as banner:
+        with running(settings) as banner:
             print(banner, file=sys.stderr, flush=True)
             # Not one long wait: Python drops an exception raised by a signal in some callbacks.
             while not _stop_requests:
@@ -44,5 +53,16 @@ def main() -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The laptop stack, until Ctrl-C.")
+    commands = parser.add_subparsers(dest="command")
+    token = commands.add_parser("token", help="print an access token of the stack that runs with AUTH=cognito")
+    whose = token.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--customer", metavar="NAME", help="of a customer, whose id is the name")
+    whose.add_argument("--operator", metavar="NAME", nargs="?", const="operator", help="of an operator")
+    whose.add_argument("--service", action="store_true", help="of a service, which may name any customer")
+    return parser
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """`python -m local.seeding`: fill the running stack with N orders of the sample catalogue, through its API.
 
-Environment: N (1000), HOST and PORT as for the stack. Ends with status 0, or 1 with one sentence; what was placed until
-then is placed.
+Environment: N (1000), HOST and PORT as for the stack, TOKEN (a service's, for a stack with AUTH=cognito). Ends with
+status 0, or 1 with one sentence; what was placed until then is placed.
 """
 
 import http.client
@@ -34,10 +34,11 @@ def number_of_orders(environ: Mapping[str, str]) -> int:
     return int(given)
 
 
-def seed(host: str, port: int, orders: int, placed: Callable[[int], None]) -> None:
+def seed(host: str, port: int, orders: int, placed: Callable[[int], None], token: str = "") -> None:
     """Place so many new orders; `placed` is called with the number of those that are. Raises StartError."""
     products = read_catalogue()
     run = uuid.uuid4()
+    bearer = {"Authorization": f"Bearer {token}"} if token else {}
 
     def place(number: int) -> None:
         product = random.choice(products)
@@ -46,7 +47,7 @@ def seed(host: str, port: int, orders: int, placed: Callable[[int], None]) -> No
             "items": [{"productId": product["productId"], "quantity": 1}],
             "totalAmount": float(Decimal(product["price"])),
         }
-        _post(host, port, order, key=f"seed-{run}-{number}")
+        _post(host, port, order, {"Idempotency-Key": f"seed-{run}-{number}", **bearer})
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         try:
@@ -56,15 +57,17 @@ def seed(host: str, port: int, orders: int, placed: Callable[[int], None]) -> No
             threads.shutdown(cancel_futures=True)
 
 
-def _post(host: str, port: int, order: dict[str, Any], key: str) -> None:
-    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+def _post(host: str, port: int, order: dict[str, Any], headers: dict[str, str]) -> None:
     try:
         with closing(http.client.HTTPConnection(host, port, timeout=30)) as connection:
-            connection.request("POST", "/orders", json.dumps(order), headers)
+            connection.request("POST", "/orders", json.dumps(order), {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             text = answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise StartError(f"No stack answers on {host}:{port} ({error}): start one with make run.") from error
+    if answer.status in (401, 403):
+        how = "TOKEN=$(.venv/bin/python -m local token --service)"
+        raise StartError(f"This stack takes orders for all customers from a service only: give its token as {how}.")
     if answer.status != 201:
         raise StartError(f"An order was refused with {answer.status}: {text.decode(errors='replace')}")
 
@@ -79,7 +82,7 @@ def main() -> int:
                 end = "\n" if number == orders or not sys.stderr.isatty() else "\r"
                 print(f"{number} of {orders} orders placed", end=end, file=sys.stderr, flush=True)
 
-        seed(settings.reachable_host, settings.port, orders, show)
+        seed(settings.reachable_host, settings.port, orders, show, os.environ.get("TOKEN", ""))
     except StartError as fault:
         print(fault, file=sys.stderr)
         return 1

@@ -15,13 +15,15 @@ from chalice.app import Chalice, CORSConfig
 from chalice.config import Config
 from chalice.local import (
     ChaliceRequestHandler,
+    LocalGatewayAuthorizer,
     LocalGatewayException,
     ThreadedHTTPServer,
     create_local_server,
 )
 
 from chalicelib import telemetry
-from chalicelib.entrypoints.problems import Problem
+from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+from local.authorizer import TokenRefused
 from local.faults import StartError
 
 log = logging.getLogger(__name__)
@@ -48,13 +50,20 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 
 class ApiServer:
-    """Serves the app on a socket that listens already, for as long as the context lasts."""
+    """Serves the app on a socket that listens already, for as long as the context lasts.
 
-    def __init__(self, app: Chalice, config: Config, listener: socket.socket) -> None:
+    Without an authorizer, Chalice's own decides who may call: only the app's custom ones are asked then.
+    """
+
+    def __init__(
+        self, app: Chalice, config: Config, listener: socket.socket, authorizer: LocalGatewayAuthorizer | None = None
+    ) -> None:
         host, port = listener.getsockname()[:2]
         self._server = create_local_server(app, config, "127.0.0.1", 0).server
         _adopt(self._server, listener)
-        self._server.RequestHandlerClass = functools.partial(ProblemHandler, app_object=app, config=config)
+        self._server.RequestHandlerClass = functools.partial(
+            ProblemHandler, app_object=app, config=config, authorizer=authorizer
+        )
         # Chalice's own loop prints its address, and checks only twice a second whether to stop.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="api", daemon=True)
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -95,6 +104,16 @@ class ProblemHandler(ChaliceRequestHandler):
     # Otherwise a client on a kept-alive connection waits about 40 ms for each answer (Nagle's algorithm).
     disable_nagle_algorithm = True
     timeout = REQUEST_TIMEOUT_SECONDS
+
+    def __init__(self, *given: Any, authorizer: LocalGatewayAuthorizer | None, **named: Any) -> None:
+        self._authorizer = authorizer
+        super().__init__(*given, **named)  # which handles the requests of the connection
+
+    def setup(self) -> None:
+        """Put the authorizer in the place of Chalice's own."""
+        super().setup()
+        if self._authorizer:
+            self.local_gateway._authorizer = self._authorizer
 
     def _generic_handle(self) -> None:
         length = self.headers.get("content-length") or "0"
@@ -141,25 +160,28 @@ class ProblemHandler(ChaliceRequestHandler):
         return telemetry.correlation_id(getattr(self, "headers", {}).get("x-correlation-id"), None)
 
     def _send_error_response(self, error: LocalGatewayException) -> None:
+        if isinstance(error, TokenRefused):
+            self._send_problem(error.problem)
+            return
         status, detail = error.CODE, "The authorizer of this route refused the request."
         # Chalice answers 403 to an unknown route, as API Gateway does. 404 is clearer for a client.
         if error.headers.get("x-amzn-ErrorType") == "UnauthorizedException":
             status, detail = 404, f"{self.command} {self.path.partition('?')[0]} does not exist."
         elif status == 500:
             detail = "The authorizer of this route failed."
-        self._send_problem(status, detail, dict(error.headers))
+        self._send_problem(Problem(status, detail, headers=error.headers))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse a request that cannot be read, and close its connection."""
         self.close_connection = True
-        self._send_problem(code, explain or message or "The request is malformed.", {"Connection": "close"})
+        detail = explain or message or "The request is malformed."
+        self._send_problem(Problem(code, detail, headers={"Connection": "close"}))
 
-    def _send_problem(self, status: int, detail: str, headers: dict[str, str]) -> None:
+    def _send_problem(self, problem: Problem) -> None:
         correlation_id = self._correlation_id()
-        body = json.dumps(Problem(status, detail).answered_as(correlation_id))
-        headers |= _cors_headers(self.local_gateway) | {"X-Correlation-Id": correlation_id}
-        headers["Content-Type"] = "application/problem+json"
-        self._send_http_response(status, headers, body)
+        headers = {**problem.headers, **_cors_headers(self.local_gateway), "X-Correlation-Id": correlation_id}
+        headers["Content-Type"] = CONTENT_TYPE
+        self._send_http_response(problem.status, headers, json.dumps(problem.answered_as(correlation_id)))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """The app logs the requests that reach it, so this is for debugging only."""

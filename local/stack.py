@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -13,7 +12,9 @@ from chalice.config import Config
 from chalicelib import settings as service_settings
 from chalicelib.settings import BadSetting
 from local import logs
+from local.authorizer import TokenVerifier, UserPoolAuthorizer, open_routes
 from local.aws import EmbeddedAws
+from local.banner import banner
 from local.data import Data
 from local.event_source_mapping import EventSourceMapping, event_source_mappings
 from local.faults import StartError
@@ -21,6 +22,7 @@ from local.resources import create_resources, load_catalogue, read_catalogue
 from local.schedules import Schedule, schedules
 from local.server import ApiServer, listen
 from local.settings import LOOPBACK, ROOT, STAGE, Settings, enter_stage, read_json, stage_variables
+from local.user_pool import create_user_pool
 
 GRACE_SECONDS = 0.5
 """For a batch or a schedule under way to finish when the stack ends."""
@@ -50,6 +52,7 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
 
         data = ending.enter_context(Data.opened(settings.data)) if settings.data else None
         aws = ending.enter_context(EmbeddedAws(aws_listener, data))
+        os.environ.update(pool := _user_pool(os.environ.get("AUTH")))
         create_resources()
         if not aws.restore():
             load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
@@ -65,10 +68,20 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
             user_provided_params={"chalice_app": app, "project_dir": str(ROOT)},
             config_from_disk=from_disk,
         )
-        api = ending.enter_context(ApiServer(app, config, api_listener))
+        authorizer = UserPoolAuthorizer(app, TokenVerifier.for_pool(pool["USER_POOL_ARN"])) if pool else None
+        api = ending.enter_context(ApiServer(app, config, api_listener, authorizer))
         mappings = event_source_mappings(app, config)
         ending.enter_context(_started([*mappings, *schedules(app, config)], aws))
-        yield _banner(api.url, aws.url, mappings, settings.data, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        queues = [mapping.queue_url for mapping in mappings]
+        yield banner(api.url, aws.url, queues, settings.data, seconds, open_routes(app) if pool else None)
+
+
+def _user_pool(auth: str | None) -> dict[str, str]:
+    """The settings of the pool that AUTH=cognito needs, which exists from now on. Raises StartError for AUTH=iam."""
+    if auth == "iam":
+        raise StartError("AUTH must be none or cognito here, not 'iam': nothing on this machine verifies signatures.")
+    return create_user_pool() if auth == "cognito" else {}
 
 
 @contextmanager
@@ -85,24 +98,3 @@ def _started(workers: list[EventSourceMapping | Schedule], aws: EmbeddedAws) -> 
         deadline = time.monotonic() + GRACE_SECONDS
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
-
-
-def _banner(api: str, aws: str, mappings: list[EventSourceMapping], data: Path | None, seconds: float) -> str:
-    queues = "\n".join(f"  order queue   {mapping.queue_url}" for mapping in mappings)
-    kept = f"The data is kept in {data}." if data else "Everything is in memory, so all data is lost then."
-    return f"""
-OrderOnce is up, in {seconds:.1f} s.
-  API           {api}
-  embedded AWS  {aws}
-{queues}
-Anybody who can reach these ports has access: this stage does not authenticate.
-
-Place an order (repeat it as often as you like: with the same key it stays one order):
-  curl -i {api}/orders -H 'Content-Type: application/json' -H 'Idempotency-Key: first-try' \\
-    -d '{{"customerId": "CUST-42", "totalAmount": 59.98,
-         "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
-See the result:
-  curl -s '{api}/customers/CUST-42/orders'; echo
-
-Ctrl-C ends it. {kept}
-"""

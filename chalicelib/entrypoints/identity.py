@@ -20,6 +20,8 @@ SERVICE_SCOPE = "orderonce/service"
 OPERATORS = "operators"
 """The group of the user pool whose members are operators."""
 
+SEND_A_TOKEN = "Send an access token of this stage's user pool: Authorization: Bearer TOKEN."
+
 
 def caller(request: Request, settings: Settings) -> Caller:
     """The caller of a request. Raises Problem, 401 or 403, for one that nobody has verified."""
@@ -60,6 +62,11 @@ def forbidden(caller: Caller | None, detail: str) -> Problem:
     return Problem("forbidden", detail)
 
 
+def unauthenticated(detail: str) -> Problem:
+    """The answer to a caller whom nobody has verified."""
+    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 def groups(claim: object) -> frozenset[str]:
     """The names of a `cognito:groups` claim, which arrives as `a,b`, `[a, b]` or a list. Never a part of a name."""
     if isinstance(claim, str):
@@ -72,7 +79,7 @@ def groups(claim: object) -> frozenset[str]:
 def _of_token(claims: Mapping[str, Any], settings: Settings) -> Caller:
     sub = _text(claims, "sub")
     if sub is None or claims.get("token_use") != "access":
-        raise _unauthenticated("Send an access token of this stage's user pool: Authorization: Bearer TOKEN.")
+        raise _unauthenticated(SEND_A_TOKEN)
     if _text(claims, "client_id") not in settings.user_pool_clients:
         raise _unauthenticated("This access token is of an app client that this stage does not accept.")
     if _text(claims, "username") is None:  # no user: the app client itself
@@ -91,7 +98,7 @@ def _of_token(claims: Mapping[str, Any], settings: Settings) -> Caller:
 def _unauthenticated(detail: str) -> Problem:
     telemetry.count("RequestsUnauthenticated")
     telemetry.warning("request unauthenticated", reason=detail)
-    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+    return unauthenticated(detail)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

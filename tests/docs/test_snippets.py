@@ -53,6 +53,7 @@ SHOWN_BY = {
     ("docs/events.md", '"version": "0"'): f"{EVENTS}::test_the_example_is_as_the_schema_says",
     ("docs/events.md", "Parameters:"): f"{EVENTS}::test_the_template_has_no_errors",
     ("docs/events.md", "import json"): f"{EVENTS}::test_the_consumer_does_everything_once_whatever_arrives_how_often",
+    ("docs/laptop.md", "token=$("): "tests/local/test_tokens.py::test_the_commands_of_the_page_work",
     ("docs/laptop.md", "AWS_PORT=9010 make run"): f"{FIRST_STEPS}::test_a_second_api_and_the_command_line_find_a_stack",
     ("docs/operating.md", "$ ops dead-letters list"): SESSIONS,
     ("docs/operating.md", "$ ops dead-letters show a4af5454"): SESSIONS,

@@ -200,6 +200,8 @@ def test_a_taken_port_is_one_sentence_and_status_1(start: Start, setting: str) -
         ("HOST", "nowhere", "HOST must be an IP address"),
         ("HOST", "203.0.113.7", "HOST must be an IP address"),
         ("DATA", "/dev/null", "DATA cannot be used"),
+        ("AUTH", "iam", "AUTH must be none or cognito here"),
+        ("AUTH", "all", "the setting AUTH must be"),
     ],
 )
 def test_an_invalid_setting_is_one_sentence_and_status_1(start: Start, name: str, value: str, error: str) -> None:

@@ -18,6 +18,7 @@ class Laptop:
 
     api: str
     aws: str
+    banner: str
     process: subprocess.Popen[str]
 
 
@@ -36,13 +37,14 @@ def running_laptop(**settings: str) -> Iterator[Laptop]:
         try:
             assert process.stderr is not None
             printed = ""
-            while not (found := re.search(r"API +(http://\S+)\n.*embedded AWS +(http://\S+)", printed)):
+            banner = r"API +(http://\S+)\n.*embedded AWS +(http://\S+)\n(?s:.*)Ctrl-C ends it"
+            while not (found := re.search(banner, printed)):
                 line = process.stderr.readline()
                 assert line, f"the laptop stack ended at its start: {printed}"
                 printed += line
             # What it says from now on is read, so that it never has to wait for a reader.
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Laptop(found[1], found[2], process)
+            yield Laptop(found[1], found[2], found[0], process)
         finally:
             process.terminate()
             try:

@@ -1,0 +1,48 @@
+"""What the person who has started the stack reads."""
+
+from pathlib import Path
+
+
+def banner(
+    api: str, aws: str, queue_urls: list[str], data: Path | None, seconds: float, opened: list[str] | None
+) -> str:
+    """Where everything is, who may call and what to try. `opened`: the routes that ask for no token; None: all."""
+    queues = "\n".join(f"  order queue   {url}" for url in queue_urls)
+    kept = f"The data is kept in {data}." if data else "Everything is in memory, so all data is lost then."
+    return f"""
+OrderOnce is up, in {seconds:.1f} s.
+  API           {api}
+  embedded AWS  {aws}
+{queues}
+{_without_a_token(api) if opened is None else _with_a_token(api, aws, opened)}
+
+Ctrl-C ends it. {kept}
+"""
+
+
+def _without_a_token(api: str) -> str:
+    return f"""\
+Anybody who can reach these ports has access: this stage does not authenticate.
+
+Place an order (repeat it as often as you like: with the same key it stays one order):
+  curl -i {api}/orders -H 'Content-Type: application/json' -H 'Idempotency-Key: first-try' \\
+    -d '{{"customerId": "CUST-42", "totalAmount": 59.98,
+         "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
+See the result:
+  curl -s '{api}/customers/CUST-42/orders'; echo"""
+
+
+def _with_a_token(api: str, aws: str, opened: list[str]) -> str:
+    """A customer need not say who he is: the token does."""
+    return f"""\
+The API asks for an access token of this stack's user pool; open to everybody: {", ".join(opened)}.
+Anybody who can reach the port of the embedded AWS has access to it; no other machine can.
+
+Get a token, good for an hour (--operator and --service get others):
+  token=$(AWS_PORT={aws.rpartition(":")[2]} .venv/bin/python -m local token --customer alice)
+Place an order (repeat it as often as you like: with the same key it stays one order):
+  curl -i {api}/orders -H "Authorization: Bearer $token" \\
+    -H 'Content-Type: application/json' -H 'Idempotency-Key: first-try' \\
+    -d '{{"totalAmount": 59.98, "items": [{{"productId": "PROD-001", "quantity": 2}}]}}'
+See the result:
+  curl -s '{api}/customers/alice/orders' -H "Authorization: Bearer $token"; echo"""
