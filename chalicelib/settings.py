@@ -26,6 +26,9 @@ _USERS_AND_SERVICES = "aws.cognito.signin.user.admin,orderonce/service"
 
 _ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
 
+_UNDER_CHALICE = "AWS_CHALICE_CLI_MODE"
+"""Set by each of Chalice's commands. Of these, only `chalice local` ever calls the service."""
+
 _MAX_BATCH_WITHOUT_WINDOW = 10
 """Of an event source mapping (AWS Lambda API Reference, "CreateEventSourceMapping", BatchSize)."""
 
@@ -73,6 +76,8 @@ class Settings:
         """The settings that an environment holds. Raises BadSetting; for a missing one, only if it must be complete."""
         read = _Reader(environment, complete)
         auth = read.auth()
+        if complete and auth == "cognito" and environment.get(_UNDER_CHALICE):
+            raise BadSetting("the setting AUTH must not be cognito under chalice local, which verifies no token")
         of_pool = read.required if auth == "cognito" else read.optional
         of_pool("USER_POOL_ARN", *_USER_POOL)  # which app.py reads
         clients = of_pool("USER_POOL_CLIENTS", *_CLIENTS)
@@ -195,6 +200,8 @@ def checked_at_import() -> AppSettings:
         if threading.current_thread() is not threading.main_thread():
             os._exit(1)  # `chalice local` imports the app in a thread, where SystemExit would end nothing else
         sys.exit(1)
+    if os.environ.get(_UNDER_CHALICE) and app_settings().auth == "none":
+        sys.stderr.write("AUTH is none: everybody who can reach this API has access to it.\n")
     return app_settings()
 
 
