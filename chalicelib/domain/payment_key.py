@@ -9,7 +9,7 @@ import re
 import uuid
 
 _NAMESPACE = uuid.UUID("0d3d9a35-93b5-5b0e-8f5c-3a1f6f2f4c11")
-_KEY = re.compile(r"([A-Za-z0-9_-]{1,64})\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+KEY = re.compile(r"([A-Za-z0-9_-]{1,64})\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 """At most 101 characters."""
 
 
@@ -25,5 +25,5 @@ def payment_key_of_message(order_id: str, message_id: str) -> str:
 
 def names_payment_of(payment_key: str, order_id: str) -> bool:
     """Whether this can be a payment key of this order."""
-    match = _KEY.fullmatch(payment_key)
+    match = KEY.fullmatch(payment_key)
     return match is not None and match[1] == order_id

@@ -44,7 +44,7 @@ def build() -> dict[str, Any]:
     return {
         "openapi": "3.1.1",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-        "info": {"title": "OrderOnce", "version": _version(), "description": _DESCRIPTION},
+        "info": {"title": "OrderOnce", "version": version(), "description": _DESCRIPTION},
         # Relative to the document's own URL, so it is right behind every stage and domain name.
         "servers": [{"url": ".", "description": "where this document is"}],
         "paths": operations.paths(),
@@ -63,7 +63,7 @@ def text() -> str:
     return json.dumps(build(), indent=1, ensure_ascii=False, default=float) + "\n"
 
 
-def _version() -> str:
+def version() -> str:
     """The newest release that CHANGELOG.md names."""
-    (version, *_) = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    return str(version)
+    (newest, *_) = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    return str(newest)
