@@ -26,7 +26,7 @@ help:
 	@echo 'make lint    ruff and mypy, as strict as they go'
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make openapi write chalicelib/entrypoints/openapi.json again'
-	@echo 'make asyncapi   write docs/asyncapi.json again'
+	@echo 'make asyncapi, make postman   write docs/asyncapi.json, docs/postman_collection.json again'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
 	@echo 'make clients orders a second on DynamoDB Local with 1, 8 and 32 clients, beside the usual design'
@@ -191,8 +191,8 @@ openapi: $(STAMP)
 	$(VENV)/bin/python -m docs.openapi $(ARGS)
 
 # What is made from the same sources; tests fail when it is stale.
-.PHONY: asyncapi
-asyncapi: $(STAMP)
+.PHONY: asyncapi postman
+asyncapi postman: $(STAMP)
 	$(VENV)/bin/python -m docs.$@
 
 .PHONY: clean
