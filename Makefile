@@ -27,6 +27,7 @@ help:
 	@echo 'make diagram draw docs/state_diagram.md again'
 	@echo 'make openapi write chalicelib/entrypoints/openapi.json again'
 	@echo 'make asyncapi, make postman   write docs/asyncapi.json, docs/postman_collection.json again'
+	@echo 'make docs    pages about the API, its problems and its events, in out/docs; OUT=dir'
 	@echo 'make soak    clients, duplicates, cancels, events and poison for MINUTES=5 on a stack of its own; a table'
 	@echo 'make bench   what an order costs in CPU, beside the usual design and bare boto3: ROUNDS=500'
 	@echo 'make clients orders a second on DynamoDB Local with 1, 8 and 32 clients, beside the usual design'
@@ -194,6 +195,12 @@ openapi: $(STAMP)
 .PHONY: asyncapi postman
 asyncapi postman: $(STAMP)
 	$(VENV)/bin/python -m docs.$@
+
+.PHONY: docs
+docs: OUT := out/docs
+docs: $(STAMP)
+	@$(VENV)/bin/python -m docs.site '$(OUT)'
+	@echo 'Open $(OUT)/index.html in a browser.'
 
 .PHONY: clean
 clean:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from local import api_reference
+
 
 def banner(
     api: str, aws: str, queue_urls: list[str], data: Path | None, seconds: float, opened: list[str] | None
@@ -14,6 +16,7 @@ OrderOnce is up, in {seconds:.1f} s.
   API           {api}
   embedded AWS  {aws}
 {queues}
+  reference     {api}{api_reference.PATH}
 {_without_a_token(api) if opened is None else _with_a_token(api, aws, opened)}
 
 Ctrl-C ends it. {kept}

@@ -23,6 +23,7 @@ from chalice.local import (
 
 from chalicelib import telemetry
 from chalicelib.entrypoints.problems import CONTENT_TYPE, Problem
+from local import api_reference
 from local.authorizer import TokenRefused
 from local.faults import StartError
 
@@ -124,6 +125,8 @@ class ProblemHandler(ChaliceRequestHandler):
             self.send_error(400, explain="Content-Length is not a number.")
         elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
             self.send_error(413, explain=f"The body may have at most {MAX_BODY_BYTES} bytes.")
+        elif self.command in ("GET", "HEAD") and (file := api_reference.served(self.path.partition("?")[0])):
+            self._send_http_response(200, {"Content-Type": file.content_type}, file.content)
         else:
             super()._generic_handle()
 

@@ -43,7 +43,6 @@ def build() -> dict[str, Any]:
     """The document as it should be."""
     return {
         "openapi": "3.1.1",
-        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {"title": "OrderOnce", "version": version(), "description": _DESCRIPTION},
         # Relative to the document's own URL, so it is right behind every stage and domain name.
         "servers": [{"url": ".", "description": "where this document is"}],

@@ -117,9 +117,14 @@ def test_dev_is_looked_at_and_tried_before_prod_is_deployed() -> None:
 def test_every_package_and_action_is_kept_up_to_date() -> None:
     updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
     looked_at = {each["package-ecosystem"]: each.get("directories", [each.get("directory")]) for each in updates}
-    own = [path for pattern in ("*", "tests/**/*") for path in ROOT.glob(f"{pattern}requirements*.txt")]
-    folders = {"/" + str(path.parent.relative_to(ROOT)).removeprefix(".") for path in own}
-    assert looked_at == {"pip": sorted(folders), "github-actions": ["/"]}
+    pip, npm = folders("requirements*.txt"), folders("package-lock.json")
+    assert looked_at == {"pip": pip, "npm": npm, "github-actions": ["/"]}
+
+
+def folders(pattern: str) -> list[str]:
+    """Where the project's own files of such a name are, as the file for updates names folders."""
+    own = [path for place in ("*", "tests/**/*") for path in ROOT.glob(f"{place}{pattern}")]
+    return sorted({"/" + str(path.parent.relative_to(ROOT)).removeprefix(".") for path in own})
 
 
 def test_an_advisory_stops_no_release() -> None:

@@ -20,10 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
-
+from tests.support import skipping
 from tests.support.network import free_port
-from tests.support.skipping import skip
 from tests.support.template import ROOT
 
 POM = ROOT / "tests" / "dynamodb_local" / "pom.xml"
@@ -54,9 +52,8 @@ class Unavailable(Exception):
 
 def skip_or_fail(missing: Unavailable) -> NoReturn:
     """Skip the test, or fail where the engine is required, so that no build passes without it by mistake."""
-    if os.environ.get("REQUIRE_DYNAMODB_LOCAL") == "1":
-        pytest.fail(str(missing))
-    skip(str(missing), to_run=f"install Java {LEAST_JAVA} and Maven, then make test ARGS='-m dynamodb_local'")
+    to_run = f"install Java {LEAST_JAVA} and Maven, then make test ARGS='-m dynamodb_local'"
+    skipping.skip_or_fail("REQUIRE_DYNAMODB_LOCAL", str(missing), to_run)
 
 
 @contextmanager

@@ -1,16 +1,12 @@
 """Packages of npm that tests run on Node.js: installed once, into `.cache/node/`, by a folder's lockfile."""
 
-import os
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
-
-import pytest
 
 from tests.support.environments import NotInstalled, make_once, run, version
-from tests.support.skipping import skip
+from tests.support.skipping import skip_or_fail
 from tests.support.template import ROOT
 
 CACHE = ROOT / ".cache" / "node"
@@ -31,7 +27,8 @@ def node_modules(folder: Path) -> Path:
         make_once(home, lambda: _install(folder, home))
         return home / "node_modules"
     except NotInstalled as missing:
-        _skip_or_fail(missing)
+        to_run = f"install Node.js {LEAST_NODE} or newer with npm, then make test"
+        skip_or_fail("REQUIRE_NODE", str(missing), to_run)
 
 
 def node_version() -> str:
@@ -50,10 +47,3 @@ def _install(folder: Path, home: Path) -> None:
     for name in MANIFEST:
         shutil.copy(folder / name, home)
     run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=home)
-
-
-def _skip_or_fail(missing: NotInstalled) -> NoReturn:
-    """Skip the test, or fail where Node.js is required, so that no build passes without it by mistake."""
-    if os.environ.get("REQUIRE_NODE") == "1":
-        pytest.fail(str(missing))
-    skip(str(missing), to_run=f"install Node.js {LEAST_NODE} or newer with npm, then make test")

@@ -1,5 +1,6 @@
 """What a run skipped, why, and how to run it: at the end of its output."""
 
+import os
 from collections import Counter
 from typing import NoReturn
 
@@ -11,6 +12,13 @@ _TO_RUN = "\nto run it: "
 def skip(why: str, to_run: str) -> NoReturn:
     """Skip this test. `why` is what is missing here; `to_run`, what to type or install."""
     pytest.skip(f"{why}{_TO_RUN}{to_run}")
+
+
+def skip_or_fail(variable: str, why: str, to_run: str) -> NoReturn:
+    """Skip this test, or fail it where the environment variable is 1: no build passes without it by mistake."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(why)
+    skip(why, to_run)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from _pytest.outcomes import Failed, Skipped
 
 from tests.support import node
 from tests.support.template import ROOT
@@ -19,10 +18,10 @@ def test_a_machine_without_node_skips_and_a_build_that_requires_it_fails(
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("REQUIRE_NODE", raising=False)
-    with pytest.raises(Skipped, match="there is no `node`"):
+    with pytest.raises(pytest.skip.Exception, match="there is no `node`"):
         node.node_modules(tmp_path)
     monkeypatch.setenv("REQUIRE_NODE", "1")
-    with pytest.raises(Failed, match="there is no `node`"):
+    with pytest.raises(pytest.fail.Exception, match="there is no `node`"):
         node.node_modules(tmp_path)
 
 
