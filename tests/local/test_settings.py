@@ -94,5 +94,8 @@ def test_every_stage_has_the_same_settings(config_json: dict[str, Any]) -> None:
     stages = config_json["stages"]
     names = {stage: set(stages[stage]["environment_variables"]) for stage in stages}
     assert names["dev"] == names["prod"]
-    assert {name for name in names["local"] - names["dev"] if not name.startswith("AWS_")} == {"LOG_FORMAT"}
+    assert {name for name in names["local"] - names["dev"] if not name.startswith("AWS_")} == {
+        "CORS_ORIGIN",
+        "LOG_FORMAT",
+    }
     assert names["dev"] <= names["local"]
