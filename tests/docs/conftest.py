@@ -6,17 +6,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.laptop import Laptop, running_laptop
+from tests.support.node import node_modules, web_crypto
 from tests.support.skipping import skip
 from tests.support.snippets import Snippet
+from tests.support.template import ROOT
 
 LAPTOP_API, LAPTOP_AWS = "http://127.0.0.1:8000", "http://127.0.0.1:8010"
 """Where the documents say that the laptop stack is."""
+
+CLIENTS = {
+    ("clients/README.md", "python"): ROOT / "clients" / "python" / "orderonce.py",
+    ("clients/README.md", "js"): ROOT / "clients" / "javascript" / "orderonce.mjs",
+}
+"""What a reader has copied who runs a block of this page in this language."""
+
+NODE_PACKAGES = ROOT / "tests" / "clients"
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,19 @@ class Reader:
         path = self.folder / name
         path.write_text(text, "utf-8")
         return path
+
+    def runs_block(
+        self, name: str, block: Snippet, also: Mapping[str, str] | None = None, status: int | None = 0
+    ) -> str:
+        """What a block prints that is saved under this name, a client beside it if it needs one. As for `runs`."""
+        program, environment = interpreter(block.language), dict(also or {})
+        if block.language == "js":
+            environment |= web_crypto()
+            with suppress(FileExistsError):
+                (self.folder / "node_modules").symlink_to(node_modules(NODE_PACKAGES))
+        if client := CLIENTS.get((block.document, block.language)):
+            shutil.copy(client, self.folder)
+        return self.runs(program, str(self.save(name, block)), also=environment, status=status)
 
     def runs(
         self, *command: str, also: Mapping[str, str] | None = None, seconds: float = 60, status: int | None = 0
@@ -75,20 +99,21 @@ def reader(tmp_path: Path, laptop: Laptop) -> Reader:
     return Reader(tmp_path, laptop)
 
 
-NEEDED = {"js": ("node", (18,)), "sh": ("curl", (7, 75))}
-"""What blocks of a language need, and its oldest version that will do."""
+CURL = (7, 75)
+"""The oldest version that will do."""
 
 
 def interpreter(language: str) -> str:
     """The program that runs blocks of this language. Skips where what they need is missing or too old."""
     if language == "python":
         return sys.executable
-    name, least = NEEDED[language]
-    found = shutil.which(name)
-    wanted = f"{name} {'.'.join(map(str, least))} or newer"
-    if found is None:
-        skip(f"there is no `{name}` on this machine", to_run=f"install {wanted}, then make test ARGS=tests/docs")
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
-    if tuple(map(int, re.findall(r"\d+", said)))[: len(least)] < least:
-        skip(f"{said} is too old", to_run=f"install {wanted}, then make test ARGS=tests/docs")
-    return "sh" if language == "sh" else found
+    if language == "js":
+        node_modules(NODE_PACKAGES)
+        return "node"
+    wanted = f"install curl {'.'.join(map(str, CURL))} or newer, then make test ARGS=tests/docs"
+    if shutil.which("curl") is None:
+        skip("there is no `curl` on this machine", to_run=wanted)
+    said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    if tuple(map(int, re.findall(r"\d+", said)))[: len(CURL)] < CURL:
+        skip(f"{said} is too old", to_run=wanted)
+    return "sh"

@@ -13,6 +13,7 @@ from tests.support.template import ROOT
 
 FIRST_STEPS = "tests/docs/test_first_steps.py"
 API = "tests/docs/test_api.py"
+CLIENTS = "tests/docs/test_clients.py"
 EVENTS = "tests/docs/test_events.py"
 DEPLOYING = "tests/docs/test_deploying.py"
 SESSIONS = "tests/ops/test_documented.py::test_each_command_prints_what_the_page_shows"
@@ -25,6 +26,12 @@ SHOWN_BY = {
     ("README.md", "flowchart LR"): f"{FIRST_STEPS}::test_the_flow_names_tables_queues_and_functions_that_exist",
     ("README.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     ("README.md", "app.py "): f"{FIRST_STEPS}::test_the_house_has_the_rooms_that_the_readme_lists",
+    ("clients/README.md", "# laptop.py"): f"{CLIENTS}::test_an_order_is_placed_and_all_are_listed",
+    ("clients/README.md", "// laptop.mjs"): f"{CLIENTS}::test_an_order_is_placed_and_all_are_listed",
+    ("clients/README.md", "# iam.py"): f"{API}::test_a_signed_order_is_placed_and_listed",
+    ("clients/README.md", "// iam.mjs"): f"{API}::test_a_signed_order_is_placed_and_listed",
+    ("clients/README.md", "# cognito.py"): f"{CLIENTS}::test_a_token_is_sent_with_each_request",
+    ("clients/README.md", "// cognito.mjs"): f"{CLIENTS}::test_a_token_is_sent_with_each_request",
     ("docs/api.md", '"customerId": "CUST-42"'): f"{API}::test_a_signed_order_is_placed_and_listed",
     (
         "docs/api.md",
@@ -33,8 +40,6 @@ SHOWN_BY = {
     ("docs/api.md", "from pathlib import Path"): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
     ("docs/api.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policy_has_no_errors",
     ("docs/api.md", "#!/bin/sh"): f"{API}::test_a_signed_order_is_placed_and_listed",
-    ("docs/api.md", "import os"): f"{API}::test_a_signed_order_is_placed_and_listed",
-    ("docs/api.md", "import { createHash"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/changing.md", "import json"): f"{FIRST_STEPS}::test_the_fixture_to_copy_tests_a_change",
     ("docs/deploying.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     ("docs/deploying.md", "make package STAGE=prod"): f"{DEPLOYING}::test_each_command_is_run_or_understood",

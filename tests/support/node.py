@@ -42,6 +42,11 @@ def node_version() -> str:
     return said
 
 
+def web_crypto() -> dict[str, str]:
+    """The environment in which Node.js has the WebCrypto of browsers: 18 needs a flag, later ones do not."""
+    return {"NODE_OPTIONS": "--experimental-global-webcrypto"} if node_version().startswith("v18.") else {}
+
+
 def _install(folder: Path, home: Path) -> None:
     home.mkdir()
     for name in MANIFEST:

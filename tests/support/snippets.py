@@ -26,9 +26,9 @@ class Snippet:
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """What people read: the README, the pages in docs/ and of the problems, and the page about the tests."""
+    """What people read: the README, the pages in docs/ and of the problems, those about the clients and the tests."""
     pages = [*sorted((root / "docs").glob("*.md")), *sorted((root / "docs" / "problems").glob("*.md"))]
-    return [root / "README.md", *pages, root / "tests" / "README.md"]
+    return [root / "README.md", *pages, *(root / folder / "README.md" for folder in ("clients", "tests"))]
 
 
 def snippets(document: Path, root: Path = ROOT) -> Iterator[Snippet]:
