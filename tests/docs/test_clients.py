@@ -1,14 +1,17 @@
 """clients/README.md: its examples for the laptop stack and for a user pool are run. tests/docs/test_api.py signs."""
 
-import uuid
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.docs.conftest import LAPTOP_API, Reader
-from tests.support.laptop import Laptop
+from tests.support.laptop import Laptop, running_laptop
 from tests.support.lossy_proxy import Instead, Trouble, lossy_proxy
 from tests.support.snippets import snippet
+from tests.support.template import ROOT
 
 ON_A_LAPTOP = {
     "laptop.py": snippet("clients/README.md", "# laptop.py"),
@@ -28,14 +31,27 @@ def test_an_order_is_placed_and_all_are_listed(reader: Reader, name: str) -> Non
     assert placed in [order_id for _, order_id in listed]
 
 
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Laptop]:
+    """A laptop stack that asks for tokens."""
+    with running_laptop(AUTH="cognito") as closed:
+        yield closed
+
+
 @pytest.mark.parametrize("name", WITH_A_TOKEN)
-def test_a_token_is_sent_with_each_request(reader: Reader, laptop: Laptop, name: str) -> None:
+def test_a_closed_stage_takes_an_order_with_a_token(
+    reader: Reader, closed: Laptop, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     reader.save("order.json", ORDER)
-    token = f"header.{uuid.uuid4()}.signature"
-    with lossy_proxy(laptop.api, [Trouble.LOST]) as proxy:
+    monkeypatch.setenv("AWS_PORT", closed.aws.rpartition(":")[2])
+    command = [sys.executable, "-m", "local", "token", "--customer", "CUST-42"]
+    token = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    with lossy_proxy(closed.api, [Trouble.LOST]) as proxy:
         printed = reader.runs_block(name, WITH_A_TOKEN[name], also={"API": proxy.url, "TOKEN": token})
     assert printed.startswith("placed ")
-    assert [request.headers["Authorization"] for request in proxy.received] == [f"Bearer {token}"] * 2
+    assert len(proxy.received) == 2
+    refused = reader.runs_block(name, WITH_A_TOKEN[name], also={"API": closed.api, "TOKEN": token[:-5]}, status=1)
+    assert "Problem: 401 " in refused
 
 
 @pytest.mark.parametrize("name", ON_A_LAPTOP)

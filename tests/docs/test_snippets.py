@@ -30,8 +30,8 @@ SHOWN_BY = {
     ("clients/README.md", "// laptop.mjs"): f"{CLIENTS}::test_an_order_is_placed_and_all_are_listed",
     ("clients/README.md", "# iam.py"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("clients/README.md", "// iam.mjs"): f"{API}::test_a_signed_order_is_placed_and_listed",
-    ("clients/README.md", "# cognito.py"): f"{CLIENTS}::test_a_token_is_sent_with_each_request",
-    ("clients/README.md", "// cognito.mjs"): f"{CLIENTS}::test_a_token_is_sent_with_each_request",
+    ("clients/README.md", "# cognito.py"): f"{CLIENTS}::test_a_closed_stage_takes_an_order_with_a_token",
+    ("clients/README.md", "// cognito.mjs"): f"{CLIENTS}::test_a_closed_stage_takes_an_order_with_a_token",
     ("docs/api.md", '"customerId": "CUST-42"'): f"{API}::test_a_signed_order_is_placed_and_listed",
     (
         "docs/api.md",
