@@ -10,7 +10,7 @@ from tests.support.laptop import Laptop, running_laptop
 
 @pytest.fixture(scope="session")
 def laptop() -> Iterator[Laptop]:
-    with running_laptop() as laptop:
+    with running_laptop(CORS_ORIGIN="*") as laptop:
         yield laptop
 
 

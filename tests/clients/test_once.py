@@ -9,38 +9,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clients.callers import EVERYBODY, Caller, Client, InPython, Outcome
+from tests.clients.orders import PATIENT, an_order, stored
 from tests.support.laptop import Laptop
 from tests.support.lossy_proxy import BUSY, LIMITED, Step, Trouble, lossy_proxy
 from tests.support.waiting import until
 
 TROUBLES: list[Step] = [*(trouble for trouble in Trouble if trouble is not Trouble.NONE), BUSY, LIMITED]
-PATIENT = {"tries": 50, "seconds": 3600, "timeout": 0.25}
-"""An answer that is held back is given up soon, and so may be another on a slow machine: there are tries enough."""
-
 SCHEDULES = st.lists(st.sampled_from(TROUBLES), max_size=6)
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
-
-
-def an_order() -> dict[str, Any]:
-    """An order of a customer who has no other."""
-    return {
-        "customerId": f"CUST-{uuid.uuid4()}",
-        "items": [{"productId": "PROD-001", "quantity": 1}],
-        "totalAmount": 29.99,
-    }
-
-
-def stored(laptop: Laptop, customer: str) -> list[Any]:
-    """The customer's orders, as the service has them."""
-    with urlopen(f"{laptop.api}/customers/{customer}/orders?limit=100", timeout=30) as answer:
-        return list(json.load(answer)["orders"])
 
 
 def placed_once(

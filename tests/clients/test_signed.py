@@ -4,7 +4,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from tests.clients.callers import NOW, Caller, Client, InPython
-from tests.clients.test_once import PATIENT, an_order, stored
+from tests.clients.orders import PATIENT, an_order, stored
 from tests.support.laptop import Laptop
 from tests.support.lossy_proxy import Instead, Trouble, lossy_proxy
 from tests.support.signed_gateway import PERMANENT, TEMPORARY, signed_gateway, why_refused

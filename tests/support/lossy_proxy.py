@@ -101,6 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - the name that http.server asks for
 
+    def do_OPTIONS(self) -> None:
+        """A browser asks first whether it may: that is answered, whatever the schedule says."""
+        self._answer(self.server.proxy.forward(Received(self.command, self.path, self.headers, b"")))
+
     def _hand_back(self, answer: Instead, trouble: Trouble) -> None:
         if trouble is Trouble.SLOW:
             self._wait_until_the_client_has_gone()
