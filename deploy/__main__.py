@@ -11,14 +11,16 @@ import boto3
 import click
 
 from chalicelib.settings import BadSetting
-from deploy import boundary, cost, policies
+from deploy import boundary, cost, policies, user_pool
 from deploy.account import AWS_FAULTS, caller, explained, region
+from deploy.callers import RefusedCallers, check_callers, check_existing_pool, has_tokens
 from deploy.canary import why_all_at_once
 from deploy.confirming import confirm
 from deploy.destroying import delete_logs, refuse_if_chalice_deployed
 from deploy.digests import SHARED_SETTINGS
 from deploy.hints import place_of
-from deploy.leftovers import Leftovers
+from deploy.leftovers import Leftovers, TwoPools
+from deploy.merging import merged
 from deploy.packaging import (
     SBOM_NAME,
     TEMPLATE_NAME,
@@ -36,7 +38,7 @@ from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
-_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, StackFailed)
+_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, RefusedCallers, StackFailed, TwoPools)
 
 _FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
 """Parameters that depend on the account, and the variables that name them; `none` takes away what was there."""
@@ -85,6 +87,8 @@ def print_template(stage: str, unwatched: bool) -> None:
 @stage_option
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
+    check_callers(stage)
+    check_existing_pool(stage)
     template = resources_template(stage)
     name = _resources_stack(stage)
     body = json.dumps(template, separators=(",", ":"))
@@ -96,6 +100,7 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
+    check_callers(stage)
     _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
 
@@ -107,6 +112,7 @@ def make_package(stage: str, out: Path) -> None:
 @click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
 def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
+    check_callers(stage)
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
     where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
@@ -242,8 +248,13 @@ def _ending(stage: str, restored: str) -> str:
 
 def _import_leftovers(stacks: Stacks, name: str, parameters: Mapping[str, str]) -> None:
     """What is left of an earlier stack of this stage becomes part of the new one."""
-    template = resources_template(parameters["Stage"], watched=False)
-    leftovers = Leftovers(boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"))
+    stage = parameters["Stage"]
+    template = resources_template(stage, watched=False)
+    if name == _stack(stage) and has_tokens(stage):
+        template = merged(template, user_pool.overlay())
+    leftovers = Leftovers(
+        boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"), boto3.client("cognito-idp")
+    )
     if found := leftovers.of(template, parameters):
         for identifier in found.values():
             click.echo(f"importing what exists: {', '.join(identifier.values())}")

@@ -30,6 +30,7 @@ MAY_DIFFER = (
     "CONSUMER_BATCHING_WINDOW_SECONDS",
     "CONSUMER_BATCH_SIZE",
     "CONSUMER_MAX_CONCURRENCY",
+    "CORS_ORIGIN",
     "LOG_FORMAT",
     "LOG_LEVEL",
     "MAX_RECEIVES",
@@ -39,7 +40,8 @@ MAY_DIFFER = (
     "PROBLEM_BASE_URL",
 )
 """Settings in which an old and a new version may differ while both run. In all others they must agree: with tables of
-its own, each would take an order that the other one has; with another provider, each would charge it."""
+its own, each would take an order that the other one has; with another provider, each would charge it; with another
+pool, client or claim, one would let in whom the other refuses, or take somebody for another customer."""
 
 
 def stamped(template: Mapping[str, Any], parameters: Mapping[str, str], failure: str = "") -> dict[str, Any]:

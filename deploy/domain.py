@@ -6,16 +6,16 @@ Who owns the domain lets its name point to the output DomainTarget (CNAME, or an
 
 from typing import Any
 
-from deploy.options import is_given, only_if
+from deploy.options import is_given, only_if, text
 
 
 def overlay() -> dict[str, Any]:
     """The overlay on the package's API."""
     return {
         "Parameters": {
-            "DomainName": _text("The API's own domain name, like api.example.com; empty: none."),
-            "DomainCertificate": _text("ARN of a certificate of ACM for it, in the stack's region."),
-            "DomainBasePath": _text("The first part of the API's paths under that name; empty: none."),
+            "DomainName": text("The API's own domain name, like api.example.com; empty: none."),
+            "DomainCertificate": text("ARN of a certificate of ACM for it, in the stack's region."),
+            "DomainBasePath": text("The first part of the API's paths under that name; empty: none."),
         },
         "Rules": {
             "DomainHasCertificate": {
@@ -56,10 +56,6 @@ def overlay() -> dict[str, Any]:
             "DomainHostedZone": _output("Its hosted zone, for an alias record of Route 53", "RegionalHostedZoneId"),
         },
     }
-
-
-def _text(description: str) -> dict[str, Any]:
-    return {"Type": "String", "Default": "", "Description": description}
 
 
 def _output(description: str, attribute: str) -> dict[str, Any]:

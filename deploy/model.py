@@ -14,17 +14,17 @@ _OTHER_SPELLINGS = {"customerId": "userId"}
 _SCHEMA = ROOT / "chalicelib" / "entrypoints" / "schemas" / "order_request.json"
 
 
-def order_model() -> dict[str, Any]:
-    """The model, derived from order_request.json."""
+def order_model(*, customer_named: bool = True) -> dict[str, Any]:
+    """The model, derived from order_request.json. `customer_named`: it says for whom."""
     types = required_types()
     spelt = {other: types[name] for name, other in _OTHER_SPELLINGS.items()}
+    either = [{"anyOf": [{"required": [name]}, {"required": [other]}]} for name, other in _OTHER_SPELLINGS.items()]
     return {
         "title": "OrderRequest",
         "type": "object",
         "properties": {name: {"type": type_} for name, type_ in (types | spelt).items()},
         "required": [name for name in types if name not in _OTHER_SPELLINGS],
-        "allOf": [{"anyOf": [{"required": [name]}, {"required": [other]}]} for name, other in _OTHER_SPELLINGS.items()],
-    }
+    } | ({"allOf": either} if customer_named else {})
 
 
 def required_types() -> dict[str, str]:

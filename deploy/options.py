@@ -3,6 +3,11 @@
 from typing import Any
 
 
+def text(description: str) -> dict[str, Any]:
+    """Such a parameter."""
+    return {"Type": "String", "Default": "", "Description": description}
+
+
 def is_given(parameter: str) -> dict[str, Any]:
     """The condition that the parameter, a text, is not empty."""
     return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}

@@ -26,6 +26,10 @@ _OURS = ("app.py", "chalicelib/", "chalice/")
 """What Chalice packages without any dependency."""
 
 
+_SETTINGS_OF_THE_APP = {"CORS_ORIGIN", "USER_POOL_ARN", "USER_POOL_SCOPES"}
+"""Those that the app is imported with, and that a stage may leave out."""
+
+
 class PackagingFailed(Exception):
     """With the output of Chalice, or with what is wrong in one sentence."""
 
@@ -122,7 +126,7 @@ def _write(zipped: Path, contents: dict[str, bytes]) -> None:
 def _chalice(arguments: list[str], project: Path) -> None:
     # The app is imported with the settings of the packaged stage, not with those of the caller.
     stages = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"].values()
-    settings = {name for stage in stages for name in stage["environment_variables"]}
+    settings = {name for stage in stages for name in stage["environment_variables"]} | _SETTINGS_OF_THE_APP
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # it would be packaged
     environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # Chalice needs one; nothing in the package names it

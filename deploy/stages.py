@@ -31,6 +31,9 @@ FUNCTIONS = {
 }
 """The Lambda functions: Chalice's name in config.json, and the logical id in a package."""
 
+_OF_POOL = {"UserPoolArn": "USER_POOL_ARN", "UserPoolClients": "USER_POOL_CLIENTS"}
+"""Parameters that a stage's part of config.json may have too: `chalice deploy` has no other place for them."""
+
 
 class NoSuchStage(Exception):
     """The message names the stage."""
@@ -67,7 +70,9 @@ def stage_parameters(name: str) -> dict[str, str]:
     receives = environment.get("MAX_RECEIVES", str(DEFAULT_MAX_RECEIVES))
     visible_after = 6 * function_timeout(name, "order_consumer") + int(environment["CONSUMER_BATCHING_WINDOW_SECONDS"])
     of_queue = {"MaxReceives": receives, "VisibilityTimeout": str(visible_after)}
-    return {"Stage": name, **of_queue, **read(PARAMETERS)[name]}
+    with_pool = _OF_POOL if environment["AUTH"] == "cognito" else {}
+    of_pool = {parameter: environment[setting] for parameter, setting in with_pool.items() if setting in environment}
+    return {"Stage": name, **of_queue, **of_pool, **read(PARAMETERS)[name]}
 
 
 def function_timeout(stage: str, function: str) -> int:

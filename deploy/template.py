@@ -6,9 +6,9 @@ laptop does not need (alarms, dashboard, queries, the key), is merged into it he
 
 from typing import Any
 
-from chalicelib.settings import AppSettings
-from deploy import boundary, canary, capacity, dead_letters, domain, encryption, firewall, gateway
+from deploy import boundary, canary, capacity, dead_letters, domain, encryption, firewall, gateway, user_pool
 from deploy.alarms import TABLES, alarms
+from deploy.callers import has_tokens
 from deploy.dashboard import dashboard
 from deploy.merging import merged
 from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
@@ -50,14 +50,13 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
 def merge_template(stage: str) -> dict[str, Any]:
     """For `chalice package --merge-template`: the resources, and what Chalice cannot configure. Raises NoSuchStage."""
     names = Names(packaged=True)
-    retention: int = stage_config(stage)["log_retention_in_days"]
-    settings = AppSettings.from_environment(stage_config(stage)["environment_variables"])
     log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in FUNCTIONS)]
     parts = (
         read(RESOURCES),
-        gateway.overlay(retention, settings.problem_base_url),
+        gateway.overlay(stage),
         domain.overlay(),
         firewall.overlay(),
+        _user_pool() if has_tokens(stage) else {},
         {"Resources": _functions(), "Outputs": _function_names()},
         _operations(),
         canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
@@ -86,6 +85,13 @@ def _functions() -> dict[str, Any]:
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}
     mapping = {"OrderConsumerSqsEventSource": {"Properties": {"Queue": {"Fn::Sub": "${OrderQueue.Arn}"}}}}
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
+
+
+def _user_pool() -> dict[str, Any]:
+    """The pool, and its references in the settings of the functions."""
+    variables = {"USER_POOL_ARN": user_pool.arn(), "USER_POOL_CLIENTS": user_pool.clients()}
+    settings = {"Properties": {"Environment": {"Variables": variables}}}
+    return merged(user_pool.overlay(), {"Resources": dict.fromkeys(FUNCTIONS.values(), settings)})
 
 
 def _function_names() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the gateway answers itself, without an invocation: 404 for an unknown path, 405 for a known one's other methods.
 
-Only to signed requests: whoever may not call anything gets the same 403 for every path, known or not.
+Only to those who may call: whoever may not call anything gets the same 401 or 403 for every path, known or not.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chalicelib.entrypoints.problems import CONTENT_TYPE, INSTANCE, Problem
+from deploy.callers import cross_origin_headers, security
 
 Routes = Mapping[str, Iterable[str]]
 """Each path of the application, and its methods."""
@@ -35,33 +36,35 @@ def application_routes() -> Routes:
     return {path: list(methods) for path, methods in app.routes.items()}
 
 
-def paths(routes: Routes) -> dict[str, Any]:
+def paths(routes: Routes, stage: str) -> dict[str, Any]:
     """The gateway's own methods, by path, in Swagger. It prefers a path's own to `ANY`, and both to `{proxy+}`."""
-    unknown = _answer(Problem(404, "This route does not exist."))
+    unknown = _answer(Problem(404, "This route does not exist."), stage)
     greedy = {**unknown, "parameters": [{"name": "proxy", "in": "path", "required": True, "type": "string"}]}
     return {
-        **{path: {_ANY: _other_method(methods)} for path, methods in routes.items()},
+        **{path: {_ANY: _other_method(methods, stage)} for path, methods in routes.items()},
         "/": {_ANY: unknown},
         "/{proxy+}": {_ANY: greedy},
     }
 
 
-def _other_method(methods: Iterable[str]) -> dict[str, Any]:
-    allowed = ", ".join(sorted({*methods, "OPTIONS"}))
-    return _answer(Problem(405, f"This route answers {allowed}.", headers={"Allow": allowed}))
+def _other_method(methods: Iterable[str], stage: str) -> dict[str, Any]:
+    preflight = {"OPTIONS"} if cross_origin_headers(stage) else set()  # Chalice adds it
+    allowed = ", ".join(sorted({*methods, *preflight}))
+    return _answer(Problem(405, f"This route answers {allowed}.", headers={"Allow": allowed}), stage)
 
 
-def _answer(problem: Problem) -> dict[str, Any]:
-    headers = {name: f"'{value}'" for name, value in problem.headers.items()} | {
-        "Access-Control-Allow-Origin": "'*'",
-        "Cache-Control": "'no-store'",
-        "Content-Type": f"'{CONTENT_TYPE}'",
-        "X-Correlation-Id": "context.requestId",
+def _answer(problem: Problem, stage: str) -> dict[str, Any]:
+    constant = {
+        **problem.headers,
+        **cross_origin_headers(stage),
+        "Cache-Control": "no-store",
+        "Content-Type": CONTENT_TYPE,
     }
+    headers = {name: f"'{value}'" for name, value in constant.items()} | {"X-Correlation-Id": "context.requestId"}
     status = str(problem.status)
     return {
         "produces": [CONTENT_TYPE],
-        "security": [{"sigv4": []}],
+        "security": security(stage),
         "responses": {
             status: {"description": problem.described.title, "headers": {name: {"type": "string"} for name in headers}}
         },

@@ -19,6 +19,12 @@ def package(request: pytest.FixtureRequest, packages_folder: Path) -> Package:
     return packaged(request.param, packages_folder)
 
 
+@pytest.fixture(params=DEPLOYED)
+def with_tokens(request: pytest.FixtureRequest, packages_folder: Path) -> Package:
+    """The package of each deployed stage in turn, with AUTH=cognito."""
+    return packaged(request.param, packages_folder, AUTH="cognito")
+
+
 @pytest.fixture
 def prod(packages_folder: Path) -> Package:
     """The package of `prod`."""

@@ -1,16 +1,19 @@
-"""Packages of the deployed stages, made once for all the tests of a worker.
+"""Packages of the deployed stages, as they are configured or with other settings, made once for all tests of a worker.
 
 They are packaged from a copy of the project without its dependencies: the template is the same, no package index is
 needed, and it takes one second. (`test_zip.py` makes the real one.)
 """
 
+import json
 import shutil
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+from unittest.mock import patch
 
 from deploy.packaging import TEMPLATE_NAME, package
-from deploy.stages import FUNCTIONS, ROOT, read
+from deploy.stages import FUNCTIONS, ROOT, config, read
 
 
 def without_dependencies(at: Path) -> Path:
@@ -50,12 +53,13 @@ class Package:
 
 
 @cache
-def packaged(stage: str, folder: Path) -> Package:
-    """The package of a stage; made once."""
-    project = folder / "project"
-    if not project.exists():
-        project.mkdir()
-        without_dependencies(project)
-    out = folder / stage
-    package(stage, out, project)
+def packaged(stage: str, folder: Path, **settings: str) -> Package:
+    """The package of a stage, perhaps with other settings in its part of config.json; made once."""
+    place = Path(mkdtemp(prefix=stage, dir=folder))
+    project, out = place / "project", place / "out"
+    project.mkdir(parents=True)
+    without_dependencies(project)
+    with patch.dict(config()["stages"][stage]["environment_variables"], settings):
+        (project / ".chalice" / "config.json").write_text(json.dumps(config()), encoding="utf-8")
+        package(stage, out, project)
     return Package(out / TEMPLATE_NAME)

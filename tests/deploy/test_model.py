@@ -10,10 +10,12 @@ from jsonschema import Draft4Validator
 
 from chalicelib import exact_json
 from chalicelib.domain.request import Invalid
-from chalicelib.entrypoints.validation import order_request
+from chalicelib.entrypoints.validation import customers_named, order_request
 from deploy.model import order_model, required_types
 
 GATEWAY = Draft4Validator(order_model())
+FOR_CUSTOMERS = Draft4Validator(order_model(customer_named=False))
+"""Of a stage with access tokens."""
 
 texts = st.text(max_size=5) | st.sampled_from(["CUST-1", "PROD-1", "USD"])
 numbers = st.integers(-1, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([2.0, 1e2, 29.99])
@@ -81,7 +83,22 @@ def test_the_gateway_refuses_nothing_that_the_function_would_accept(document: An
         assert GATEWAY.is_valid(json.loads(text)), text
 
 
+@given(orders | anything)
+def test_it_refuses_no_customer_whom_the_function_would_accept_named_or_not(document: Any) -> None:
+    if isinstance(document, dict) and not customers_named(document):
+        asked = document | {"customerId": "the-caller"}
+    else:
+        asked = document
+    try:
+        order_request(exact_json.loads(json.dumps(asked).encode()), "USD")
+    except (Invalid, exact_json.InvalidJson):
+        return
+    event(f"named: {asked is document}")
+    assert FOR_CUSTOMERS.is_valid(json.loads(json.dumps(document))), document
+
+
 LINES = [{"productId": "p", "quantity": 1}]
+UNNAMED = {"items": LINES, "totalAmount": 1}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +108,7 @@ LINES = [{"productId": "p", "quantity": 1}]
         {},
         {"customerId": "c", "totalAmount": 1},
         {"customerId": "c", "items": LINES},
-        {"items": LINES, "totalAmount": 1},
+        UNNAMED,
         {"customerId": 7, "items": LINES, "totalAmount": 1},
         {"userId": 7, "items": LINES, "totalAmount": 1},
         {"customerId": "c", "items": {}, "totalAmount": 1},
@@ -100,6 +117,7 @@ LINES = [{"productId": "p", "quantity": 1}]
 )
 def test_the_gateway_refuses_what_cannot_be_an_order(document: Any) -> None:
     assert not GATEWAY.is_valid(document)
+    assert FOR_CUSTOMERS.is_valid(document) is (document == UNNAMED)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,9 @@ def test_the_wait_ends_before_the_job_that_waits() -> None:
 @pytest.fixture
 def account() -> Iterator[Leftovers]:
     with mock_aws():
-        yield Leftovers(boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"))
+        yield Leftovers(
+            boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("logs"), boto3.client("cognito-idp")
+        )
 
 
 def test_nothing_is_found_in_an_empty_account(account: Leftovers) -> None:

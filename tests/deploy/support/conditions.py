@@ -38,6 +38,8 @@ class Conditions:
                 return not self._holds(inner)
             case {"Fn::Or": parts}:
                 return any(map(self._holds, parts))
+            case {"Fn::And": parts}:
+                return all(map(self._holds, parts))
             case {"Fn::Equals": [one, other]}:
                 # Parameters and what they are compared with are text to CloudFormation.
                 return str(self._resolved(one)) == str(self._resolved(other))
