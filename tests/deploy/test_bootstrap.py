@@ -88,6 +88,10 @@ def test_the_workflow_uses_each_output() -> None:
 
 NOT_USED = {
     "AWS::ApiGateway::RestApi": r"iam:PassRole|s3:.*",  # a body in a bucket, logs of the old kind
+    "AWS::Cognito::UserPool": r"iam:.*",
+    "AWS::Cognito::UserPoolClient": r"iam:.*",
+    "AWS::Cognito::UserPoolDomain": r"cloudfront:.*",
+    "AWS::Cognito::UserPoolGroup": r"iam:.*",
     "AWS::DynamoDB::Table": r"dynamodb:(.*Item|Query|Scan|.*Kinesis.*|.*Replica|.*Import.*|(Put|Delete)ResourcePolicy)"
     r"|kinesis:.*|logs:.*|s3:.*|iam:CreateServiceLinkedRole",
     "AWS::Events::EventBus": r"events:(Put|Remove)Permission",
@@ -121,6 +125,7 @@ OF_SAM = {
 
 PLACES = {
     "AWS::ApiGateway": [arn("apigateway", path, "") for path in ("/restapis/a1", "/domainnames/d", "/tags/t")],
+    "AWS::Cognito": [arn("cognito-idp", "userpool/eu-west-1_AbCdEf")],
     "AWS::CloudWatch::Alarm": [arn("cloudwatch", "alarm:orderonce-{0}-a")],
     "AWS::CloudWatch::Dashboard": [arn("cloudwatch", "dashboard/orderonce-{0}", region="")],
     "AWS::CodeDeploy": [
@@ -183,10 +188,12 @@ def places(kind: str, action: str, stage: str) -> Iterator[str]:
             yield from (each.format(stage) for each in arns)
 
 
-def test_the_deploy_role_may_make_change_and_delete_all_that_a_stage_has(package: Package) -> None:
-    stage = stage_name(package)
+def test_the_deploy_role_may_make_change_and_delete_all_that_a_stage_has(with_tokens: Package) -> None:
+    """With access tokens, which adds a pool, and takes nothing away."""
+    stage = stage_name(with_tokens)
     policies = deploying(stage)
-    kinds = OF_SAM | {r["Type"] for r in package.resources.values() if not r["Type"].startswith("AWS::Serverless::")}
+    types = {resource["Type"] for resource in with_tokens.resources.values()}
+    kinds = OF_SAM | {type_ for type_ in types if not type_.startswith("AWS::Serverless::")}
     missing = [
         (kind, action)
         for kind in sorted(kinds)
@@ -243,8 +250,23 @@ def test_the_deploy_role_may_look_at_a_stage_and_try_it() -> None:
             ("logs:DescribeLogGroups", "*"),
             ("iam:GetRolePolicy", role(f"orderonce-{stage}-RecoverRole-X")),
             ("apigateway:GET", arn("apigateway", "/restapis/a1/stages", "")),
+            *(
+                (f"cognito-idp:{call}", arn("cognito-idp", "userpool/eu-west-1_AbCdEf"))
+                for call in ("DescribeUserPool", "GetGroup", "ListUserPoolClients", "ListUserPools")
+            ),
         ):
             assert allows(deploying(stage), action, place), action
+
+
+def test_the_deploy_role_changes_the_pool_of_its_stage_alone_and_nobody_in_it() -> None:
+    pool = arn("cognito-idp", "userpool/eu-west-1_AbCdEf")
+    for stage in DEPLOYED:
+        other = {"aws:ResourceTag/stage": "another", "aws:RequestTag/stage": "another"}
+        for call in ("UpdateUserPool", "DeleteUserPool", "UpdateUserPoolClient", "DescribeUserPoolClient"):
+            assert allows(deploying(stage), f"cognito-idp:{call}", pool, context_of(stage))
+            assert not allows(deploying(stage), f"cognito-idp:{call}", pool, other)
+        for call in ("AdminAddUserToGroup", "AdminCreateUser", "AdminSetUserPassword", "ListUsers"):
+            assert not allows(deploying(stage), f"cognito-idp:{call}", pool, context_of(stage))
 
 
 # --- it cannot leave the boundary ---
