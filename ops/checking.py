@@ -10,14 +10,16 @@ import click
 from chalicelib.service import Service
 from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained, region
+from deploy.callers import has_tokens
 from deploy.stages import DEPLOYED, FUNCTIONS, stage_config
 from deploy.tables import PARAMETER, ending_of, table_names
 from deploy.template import merge_template, resources_template
 from ops import output
 from ops.alarms import alarms
+from ops.callers import Route, user_pool
 from ops.findings import Aws, Finding, bus, log_group, queue, rule, table, topic
 from ops.functions import Function, deployed_functions, functions, is_packaged
-from ops.gateway import Route, apis
+from ops.gateway import apis
 from ops.stages import entered
 from ops.template import Template
 from ops.triggers import mapping, schedules
@@ -115,6 +117,8 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     routes, expressions = _application()
     yield from schedules(aws, expressions, found)
     yield from apis(aws, stage, routes, found["api_handler"])
+    if has_tokens(stage):
+        yield from (user_pool(aws, function.environment) for function in found["api_handler"])
 
 
 def _described(

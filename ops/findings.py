@@ -37,14 +37,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Aws:
-    """The clients. `emulated`: they lead to an emulator, which may lack some features."""
+    """The clients, by service (and region). `emulated`: they lead to an emulator, which may lack some features."""
 
     emulated: bool = False
-    client: Callable[[str], Any] = field(
-        default_factory=lambda: functools.cache(
-            lambda service: boto3.client(service, endpoint_url=app_settings().laptop_url, config=_LIMITS)
-        )
-    )
+    client: Callable[..., Any] = field(default_factory=lambda: functools.cache(_client))
+
+
+def _client(service: str, region: str | None = None) -> Any:
+    made: Any = boto3.client  # of any service
+    return made(service, region_name=region, endpoint_url=app_settings().laptop_url, config=_LIMITS)
 
 
 def look_at(kind: str, name: str, look: Callable[[], Iterator[Remark]]) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deploy.callers import has_tokens
 from deploy.digests import SETTINGS_DIGEST
 from deploy.stages import FUNCTIONS, config, function_name, stage_config, stage_parameters
 from deploy.tables import RESTORABLE
@@ -157,12 +158,21 @@ def _configuration(
     wanted |= tables
     if is_packaged({name: [function]}, stage):
         wanted |= {"MAX_RECEIVES": stage_parameters(stage)["MaxReceives"]}
+        wanted |= _pool_settings(stage, given) if has_tokens(stage) else {}
     for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):
             has = _name_in(has, account=function.arn.split(":")[4])
         if has != should:
             yield f"{variable}: {has!r}, should be {should!r}", True
+
+
+def _pool_settings(stage: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Of the pool whose tokens the functions take. The ids of one that the stack has made are the stack's: they may be
+    any (`ops/callers.py` looks at the pool)."""
+    named = stage_parameters(stage)
+    wanted = {"USER_POOL_ARN": named.get("UserPoolArn"), "USER_POOL_CLIENTS": named.get("UserPoolClients")}
+    return {name: value or given.get(name, "the stack's own") for name, value in wanted.items()}
 
 
 def _name_in(value: str, account: str) -> str:

@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deploy.gateway import OPEN_ROUTES
+from deploy.callers import has_tokens
 from deploy.stages import stage_config
-from ops.findings import Aws, Finding, Remark, differs, look_at
+from ops.callers import Route, access_tokens, authorization, origins
+from ops.findings import Aws, Finding, Remark, look_at
 from ops.functions import Function, resource_policy
-
-Route = tuple[str, str]
-"""A method and a path."""
 
 
 def apis(aws: Aws, stage: str, routes: Sequence[Route], functions: Sequence[Function]) -> Iterator[Finding]:
@@ -62,7 +60,11 @@ def _api(aws: Aws, stage: str, wanted: Sequence[Route], api: str, function: Func
             if "authorizationType" in method
         }
         defined = {route: method.get("authorizationType", "NONE") for route, method in methods.items()}
-        yield from _authorization(stage, wanted, deployed or defined)
+        yield from authorization(stage, wanted, deployed or defined)
+        if has_tokens(stage):
+            pools = {each["id"]: each["providerARNs"] for each in gateway.get_authorizers(restApiId=api)["items"]}
+            yield from access_tokens(stage, function.environment.get("USER_POOL_ARN", ""), wanted, methods, pools)
+        yield from origins(stage, wanted, methods)
         for (verb, path), method in methods.items():
             uri = method.get("methodIntegration", {}).get("uri", "")
             if (verb, path) in wanted and not any(f"/{arn}/invocations" in uri for arn in function.arns):
@@ -81,13 +83,3 @@ def _methods(gateway: Any, api: str) -> dict[Route, Mapping[str, Any]]:
         for resource in page["items"]
         for verb, method in resource.get("resourceMethods", {}).items()
     }
-
-
-def _authorization(stage: str, wanted: Sequence[Route], actual: Mapping[Route, str]) -> Iterator[Remark]:
-    signed = {"iam": "AWS_IAM", "none": "NONE"}[stage_config(stage)["environment_variables"]["AUTH"]]
-    for verb, path in wanted:
-        if (verb, path) not in actual:
-            yield f"{verb} {path} does not exist", True
-        else:
-            expected = "NONE" if path in OPEN_ROUTES else signed
-            yield from differs(f"authorization of {verb} {path}", expected, actual[verb, path])

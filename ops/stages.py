@@ -24,6 +24,12 @@ from ops.functions import TABLE_SETTINGS, tables_in_use
 
 CONFIG = Path(__file__).resolve().parent.parent / ".chalice" / "config.json"
 
+_SOME_POOL = {
+    "USER_POOL_ARN": "arn:aws:cognito-idp:us-east-1:000000000000:userpool/of-the-stack",
+    "USER_POOL_CLIENTS": "none",
+}
+"""Of a stage whose stack made the pool: only its functions know which one, and no command answers requests."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,9 +53,9 @@ def stage_environment(stage: str, given: Mapping[str, str], document: Mapping[st
     known: Mapping[str, Any] = document.get("stages", {})
     if stage not in known and "STAGE" not in given:
         raise click.ClickException(f"Stage {stage!r} is not in config.json; its stages: {', '.join(known)}.")
-    own = known.get(stage, {}).get("environment_variables", {})
+    own = {**document.get("environment_variables", {}), **known.get(stage, {}).get("environment_variables", {})}
     quiet = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "text"}  # for the person at the keyboard
-    return {**document.get("environment_variables", {}), **own, **quiet, **given}
+    return {**(_SOME_POOL if own.get("AUTH") == "cognito" else {}), **own, **quiet, **given}
 
 
 @contextmanager

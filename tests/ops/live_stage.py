@@ -6,7 +6,7 @@ What moto lacks is put into AWS's answers (`Answers`); what a test wants to be w
 import copy
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -20,11 +20,13 @@ from moto import mock_aws
 from app import app
 from chalicelib import telemetry
 from chalicelib.adapters import clients
+from deploy.callers import caller_settings, has_tokens
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
 from deploy.stages import FUNCTIONS, config, function_name, stage_config
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
+from ops import stages
 from ops.cli import ops
 from ops.template import UNRESOLVED, Template
 from tests.support.tables import create_like
@@ -37,7 +39,13 @@ WAYS: dict[str, Any] = {
     "make deploy": {"stage": "prod", "packaged": True},
     "make deploy, by alias": {"stage": "prod", "packaged": True, "alias": "live"},
 }
-"""Stages of both ways of deployment."""
+"""Stages of both ways of deployment, whose requests are signed."""
+
+WITH_TOKENS: dict[str, Any] = {
+    way: {**WAYS[way], "settings": {"AUTH": "cognito", "CORS_ORIGIN": "https://shop.example"}}
+    for way in ("chalice deploy", "make deploy")
+}
+"""The same with access tokens, for the pages of a shop."""
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -94,10 +102,12 @@ def operate(*words: str, typed: str | None = None) -> Result:
 
 
 @contextmanager
-def live_stage(stage: str, *, packaged: bool, alias: str = "", restored: str = "") -> Iterator[Answers]:
+def live_stage(
+    stage: str, *, packaged: bool, alias: str = "", restored: str = "", settings: Mapping[str, str] | None = None
+) -> Iterator[Answers]:
     """The stage, deployed by `make deploy` (packaged) or by `chalice deploy`; what is invoked is perhaps an alias.
 
-    `restored` is what the names of its tables in use end in.
+    `restored` is what the names of its tables in use end in; `settings` change those of its part of config.json.
     """
     answers = Answers()
     make = Session.create_client
@@ -107,7 +117,12 @@ def live_stage(stage: str, *, packaged: bool, alias: str = "", restored: str = "
         answers.watch(client)
         return client
 
-    with mock_aws(config={"lambda": {"use_docker": False}}):
+    configured = config()["stages"][stage]["environment_variables"]
+    with (
+        mock_aws(config={"lambda": {"use_docker": False}}),
+        patch.dict(configured, settings or {}),
+        patch.object(stages, "config", config),
+    ):
         _Deployment(stage, packaged, alias, restored).deploy(answers)
         with patch.object(Session, "create_client", watched):
             yield answers
@@ -118,6 +133,20 @@ class _Deployment:
         self.stage, self.packaged, self.alias, self.restored = stage, packaged, alias, restored
         self.tables = table_names(stage, restored)
         self.config = stage_config(stage)
+        self.pool = self._user_pool() if has_tokens(stage) else {}
+
+    def _user_pool(self) -> dict[str, str]:
+        """The pool, and the settings that name it: beside `chalice deploy` those of config.json."""
+        cognito: Any = boto3.client("cognito-idp")
+        invited = {"AllowAdminCreateUserOnly": True}
+        pool = cognito.create_user_pool(PoolName="shop", AdminCreateUserConfig=invited)["UserPool"]
+        cognito.create_group(UserPoolId=pool["Id"], GroupName="operators")
+        clients = [cognito.create_user_pool_client(UserPoolId=pool["Id"], ClientName=name) for name in ("one", "two")]
+        ids = ",".join(client["UserPoolClient"]["ClientId"] for client in clients)
+        settings = {"USER_POOL_ARN": pool["Arn"], "USER_POOL_CLIENTS": ids}
+        if not self.packaged:
+            self.config["environment_variables"].update(settings)
+        return settings
 
     def deploy(self, answers: Answers) -> None:
         """All that runs, beside what it runs on."""
@@ -153,7 +182,7 @@ class _Deployment:
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name(function)}" + (self.alias and f":{self.alias}")
 
     def _settings(self) -> dict[str, str]:
-        settings: dict[str, str] = self.config["environment_variables"] | self.tables
+        settings: dict[str, str] = self.config["environment_variables"] | self.tables | self.pool
         if self.packaged:  # a queue's Ref is its URL, a topic's its ARN
             for queue in ("ORDER_QUEUE", "ORDER_DEAD_LETTERS"):
                 settings[queue] = boto3.client("sqs").get_queue_url(QueueName=settings[queue])["QueueUrl"]
@@ -251,6 +280,7 @@ class _Deployment:
         api = gateway.create_rest_api(name="orderonce")["id"]
         (root,) = gateway.get_resources(restApiId=api)["items"]
         resources = {"": root["id"]}
+        required_of_protected = self._required(gateway, api)
         uri = f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{self.arn('api_handler')}/invocations"
         for path, verbs in app.routes.items():
             above = ""
@@ -262,14 +292,42 @@ class _Deployment:
                 above = here
             at = {"restApiId": api, "resourceId": resources[path]}
             for verb in verbs:
-                kind = "NONE" if path in OPEN_ROUTES else "AWS_IAM"
-                gateway.put_method(**at, httpMethod=verb, authorizationType=kind)
+                required = {"authorizationType": "NONE"} if path in OPEN_ROUTES else required_of_protected
+                gateway.put_method(**at, httpMethod=verb, **required)
                 gateway.put_integration(**at, httpMethod=verb, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
-            gateway.put_method(**at, httpMethod="OPTIONS", authorizationType="NONE")
-            gateway.put_integration(**at, httpMethod="OPTIONS", type="MOCK")
+            if origin := caller_settings(self.stage).cors_origin:
+                self._preflight(gateway, at, origin)
         gateway.create_deployment(restApiId=api, stageName=self.config["api_gateway_stage"])
         source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/*"
         self._permit("api_handler", "apigateway.amazonaws.com", source)
+
+    def _required(self, gateway: Any, api: str) -> dict[str, Any]:
+        """What every protected method requires."""
+        if not self.pool:
+            return {"authorizationType": "AWS_IAM"}
+        made = gateway.create_authorizer(
+            restApiId=api,
+            name="cognito",
+            type="COGNITO_USER_POOLS",
+            providerARNs=[self.pool["USER_POOL_ARN"]],
+            identitySource="method.request.header.Authorization",
+        )
+        scopes = list(caller_settings(self.stage).user_pool_scopes)
+        return {
+            "authorizationType": "COGNITO_USER_POOLS",
+            "authorizerId": made["id"],
+            "authorizationScopes": scopes,
+        }
+
+    @staticmethod
+    def _preflight(gateway: Any, at: dict[str, str], origin: str) -> None:
+        header = "method.response.header.Access-Control-Allow-Origin"
+        gateway.put_method(**at, httpMethod="OPTIONS", authorizationType="NONE")
+        gateway.put_integration(**at, httpMethod="OPTIONS", type="MOCK")
+        gateway.put_method_response(**at, httpMethod="OPTIONS", statusCode="200", responseParameters={header: True})
+        gateway.put_integration_response(
+            **at, httpMethod="OPTIONS", statusCode="200", responseParameters={header: f"'{origin}'"}
+        )
 
     def _watching(self) -> None:
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{self.config['environment_variables']['ALERTS_TOPIC']}"
