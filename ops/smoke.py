@@ -61,13 +61,17 @@ class Api(Protocol):
 
 @dataclass(frozen=True)
 class HttpApi:
-    """The API over HTTP, signed with the present credentials if the stage requires it (Signature Version 4)."""
+    """The API over HTTP, with what the stage requires: the signature of the present credentials (Signature Version 4),
+    or an access token."""
 
     url: str
     signed: bool
+    token: str = ""
 
     def __call__(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         request = AWSRequest(method, self.url + path, dict(headers), body)
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
         if self.signed:
             session = boto3.Session()
             if (credentials := session.get_credentials()) is None:
@@ -88,13 +92,19 @@ class HttpApi:
 @click.command()
 @click.argument("name", metavar="STAGE")
 @click.option("--api", "url", envvar="API", help="The URL of the API; otherwise the one that `make deploy` printed.")
-def smoke(name: str, url: str | None) -> None:
+@click.option("--token", envvar="TOKEN", default="", help="A service's access token; better in the variable TOKEN.")
+def smoke(name: str, url: str | None, token: str) -> None:
     """Place an order, repeat it, read it, cancel it; send a message that cannot be handled, and clean it up.
 
     The orders are of customer SMOKE-TEST. They take stock and are charged, and give back both.
     """
     with entered(name) as service, audited(service, "stage smoke") as record:
-        api = HttpApi((url or _url(name)).rstrip("/"), app_settings().auth == "iam")
+        auth = app_settings().auth
+        if auth == "cognito" and not token:
+            raise click.ClickException(
+                f"{name} takes access tokens: put one of a service into TOKEN (docs/deploying.md, Who may call)."
+            )
+        api = HttpApi((url or _url(name)).rstrip("/"), auth == "iam", token if auth == "cognito" else "")
         for done in steps(service, api, record, lambda: time.sleep(1), _SECONDS):
             output.say(f"ok  {done}")
 

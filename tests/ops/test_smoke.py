@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
+from click.testing import CliRunner
 
 from chalicelib import exact_json
 from ops.audit import Record
+from ops.cli import ops
 from ops.smoke import CUSTOMER, Answer, Api, Broken, HttpApi, steps
 from tests.support.laptop import Laptop, running_laptop
 from tests.support.orders import ANYBODY
@@ -181,3 +185,34 @@ def test_requests_are_signed_where_the_stage_requires_it(laptop: Laptop, monkeyp
         assert HttpApi(gateway.url, signed=True)("GET", "/products", b"", {}).status == 200
         assert HttpApi(gateway.url, signed=True)("POST", "/orders/none/cancel", body, headers).status == 404
         assert HttpApi(gateway.url, signed=False)("GET", "/products", b"", {}).status == 403
+
+
+class Verifying(BaseHTTPRequestHandler):
+    """A gateway that lets one token through, to nothing."""
+
+    def do_GET(self) -> None:
+        let_in = self.headers["Authorization"] == "Bearer the-token"
+        self.send_response(200 if let_in else 401)
+        self.end_headers()
+        self.wfile.write(b'{"status": "closed"}')
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def test_an_access_token_is_sent_where_the_stage_requires_one(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:
+    monkeypatch.setenv("AUTH", "cognito")
+    monkeypatch.setenv("USER_POOL_ARN", "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_AbC")
+    monkeypatch.setenv("USER_POOL_CLIENTS", "one")
+    monkeypatch.delenv("TOKEN", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Verifying) as server:
+        threading.Thread(target=server.serve_forever).start()
+        words = ["stage", "smoke", "test", "--api", f"http://127.0.0.1:{server.server_port}"]
+        said = [
+            CliRunner().invoke(ops, words, env={"TOKEN": token}).stderr.splitlines()[-1]
+            for token in ("", "another", "the-token")
+        ]
+        server.shutdown()
+    assert said[0] == ("test takes access tokens: put one of a service into TOKEN (docs/deploying.md, Who may call).")
+    assert "GET /health was answered 401 instead of 200" in said[1]
+    assert said[2] == "The API says that it is closed."
