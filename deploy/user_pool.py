@@ -102,6 +102,7 @@ def _pool() -> dict[str, Any]:
                 "MinimumLength": 12,
                 "RequireLowercase": True,
                 "RequireNumbers": True,
+                "RequireSymbols": False,
                 "RequireUppercase": True,
                 "TemporaryPasswordValidityDays": 3,
             }

@@ -124,8 +124,8 @@ MISSED = {
 """What `stage check` finds wrong on the emulator, by kind: all of it is what `fit` has changed."""
 
 
-def missed() -> set[tuple[str, str]]:
-    checked = operate("stage", "check", STAGE, "--json")
+def missed(stage: str = STAGE) -> set[tuple[str, str]]:
+    checked = operate("stage", "check", stage, "--json")
     found = json.loads(checked.stdout)
     return {(each["kind"], text.partition(" on ")[0]) for each in found for text in each["differences"]}
 

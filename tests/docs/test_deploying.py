@@ -3,9 +3,6 @@ rest is parsed here, and run by `tests/deploy`: `chalice deploy` on an emulator,
 
 import json
 import shlex
-import subprocess
-import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
 from re import fullmatch
 
@@ -13,7 +10,6 @@ import click
 import pytest
 from chalice.cli import cli as chalice
 
-import app as entry
 from deploy.__main__ import main as deploy
 from tests.docs.conftest import Reader
 from tests.support.checkout import checkout
@@ -26,7 +22,6 @@ CHALICE = snippet("docs/deploying.md", "make resources STAGE=dev")
 ONE_STACK = snippet("docs/deploying.md", "make package STAGE=prod")
 ROLL_BACK = snippet("docs/runbook.md", "git switch --detach HEAD~1")
 BOOTSTRAP = snippet("docs/deploying.md", "aws cloudformation deploy")
-CALLERS = snippet("docs/api.md", '"Version": "2012-10-17"')
 
 WITHOUT_FUNCTIONS = ".venv/bin/python -m ops stage check dev"
 """It must find that all which runs is missing: the embedded AWS has neither functions nor alarms."""
@@ -86,17 +81,6 @@ def test_rolling_back_deploys_the_commit_before(operator: Reader) -> None:
     assert git("branch", "--show-current") == "main"
 
 
-def test_the_policy_has_no_errors(tmp_path: Path) -> None:
-    policy = {"PolicyDocument": json.loads(CALLERS.text)}
-    filled = json.dumps({"Resources": {"One": {"Type": "AWS::IAM::ManagedPolicy", "Properties": policy}}})
-    for placeholder, value in {"REGION": "eu-west-1", "ACCOUNT": "123456789012", "API-ID": "a1b2c3d4e5"}.items():
-        filled = filled.replace(placeholder, value)
-    (tmp_path / "policy.json").write_text(filled, "utf-8")
-    lint = [str(Path(sys.executable).with_name("cfn-lint")), str(tmp_path / "policy.json")]
-    linted = subprocess.run(lint, capture_output=True, text=True, check=False)
-    assert linted.returncode == 0, linted.stdout
-
-
 def test_the_stack_for_an_account_is_made_with_parameters_that_it_has() -> None:
     words = shlex.split(BOOTSTRAP.text.replace("\\\n", ""))
     given = dict(word.split("=", 1) for word in words[words.index("--parameter-overrides") + 1 :])
@@ -111,11 +95,3 @@ def test_the_stack_for_an_account_is_made_with_parameters_that_it_has() -> None:
     assert (words[words.index("--capabilities") + 1] == "CAPABILITY_NAMED_IAM") == bool(named)
     # Not a stack that the deploy role may change.
     assert words[words.index("--stack-name") + 1] == "orderonce-bootstrap-dev"
-
-
-def test_callers_may_use_every_route_but_those_of_the_operator() -> None:
-    (statement,) = json.loads(CALLERS.text)["Statement"]
-    allowed = [resource.partition("/dev/")[2] for resource in statement["Resource"]]
-    routes = {f"{method}{path}" for path, methods in entry.app.routes.items() for method in methods}
-    refused = {route for route in routes if not any(fnmatchcase(route, pattern) for pattern in allowed)}
-    assert refused == {"POST/orders/{order_id}/ship", "POST/orders/{order_id}/deliver"}

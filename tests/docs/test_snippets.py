@@ -16,6 +16,7 @@ API = "tests/docs/test_api.py"
 CLIENTS = "tests/docs/test_clients.py"
 EVENTS = "tests/docs/test_events.py"
 DEPLOYING = "tests/docs/test_deploying.py"
+TOKENS = "tests/deploy/test_emulated_tokens.py::test_a_stage_makes_its_pool_and_lets_in_whoever_has_a_token_of_it"
 SESSIONS = "tests/ops/test_documented.py::test_each_command_prints_what_the_page_shows"
 
 SHOWN_BY = {
@@ -38,7 +39,6 @@ SHOWN_BY = {
         '"orderId": "ORD-20260420-001"',
     ): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
     ("docs/api.md", "from pathlib import Path"): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
-    ("docs/api.md", '"Version": "2012-10-17"'): f"{DEPLOYING}::test_the_policy_has_no_errors",
     ("docs/api.md", "#!/bin/sh"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/changing.md", "import json"): f"{FIRST_STEPS}::test_the_fixture_to_copy_tests_a_change",
     ("docs/deploying.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
@@ -95,6 +95,14 @@ SHOWN_BY = {
         ".venv/bin/python -m ops --stage prod intake status",
     ): "tests/ops/test_intake.py::test_the_runbooks_commands_work_as_they_are",
     ("docs/runbook.md", "git switch --detach HEAD~1"): f"{DEPLOYING}::test_rolling_back_deploys_the_commit_before",
+    **{
+        ("docs/security.md", f'{{"Version": "2012-10-17", "Statement": [{{"Sid": "{policy}"'): (
+            "tests/docs/test_policies.py::test_a_policy_lets_through_what_the_page_says_and_nothing_else"
+        )
+        for policy in ("Shop", "Places", "Reads", "Warehouse", "Everything")
+    },
+    ("docs/deploying.md", "aws cognito-idp admin-create-user"): TOKENS,
+    ("docs/deploying.md", "curl -sS -u"): TOKENS,
     ("docs/state_diagram.md", "stateDiagram-v2"): "tests/domain/test_state_diagram.py::test_the_page_is_not_stale",
     ("tests/README.md", "make test ARGS="): f"{FIRST_STEPS}::test_each_way_to_run_tests_finds_some",
 }

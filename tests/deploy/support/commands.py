@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 
 
 @contextmanager
-def deploying(stage: str, to_run: str) -> Iterator[tuple[Run, Emulator]]:
+def deploying(stage: str, to_run: str, *, guarded: bool = True) -> Iterator[tuple[Run, Emulator]]:
     """A command for the stage, by its words; skips the test unless REQUIRE_EMULATOR=1."""
     if os.environ.get("REQUIRE_EMULATOR") != "1":
         skip(
@@ -30,8 +30,8 @@ def deploying(stage: str, to_run: str) -> Iterator[tuple[Run, Emulator]]:
             to_run=f'REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x {to_run}"',
         )
     try:
-        with engine.running() as emulator, pytest.MonkeyPatch.context() as patch:
-            for name in ("AWS_SESSION_TOKEN", "ALERTS_EMAIL"):
+        with engine.running(guarded=guarded) as emulator, pytest.MonkeyPatch.context() as patch:
+            for name in ("AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "ALERTS_EMAIL"):
                 patch.delenv(name, raising=False)
             for name, value in {**emulator.credentials, "AWS_DEFAULT_REGION": REGION}.items():
                 patch.setenv(name, value)

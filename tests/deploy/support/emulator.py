@@ -63,9 +63,10 @@ class Emulator:
     @property
     def credentials(self) -> dict[str, str]:
         """The environment variables that lead to it, as the root of its account."""
+        trusted = {"AWS_CA_BUNDLE": str(self.log.parent / _CERTIFICATE)} if self.endpoint.startswith("https") else {}
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_CA_BUNDLE": str(self.log.parent / _CERTIFICATE),
+            **trusted,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
@@ -76,9 +77,13 @@ class Emulator:
 
 
 @contextmanager
-def running() -> Iterator[Emulator]:
+def running(*, guarded: bool = True) -> Iterator[Emulator]:
     """An emulator of one's own, empty. Raises Unavailable where it cannot be installed, and RuntimeError with its
-    last words where it does not start."""
+    last words where it does not start.
+
+    `guarded`: over TLS, with policies enforced. Only without, its API Gateway verifies tokens: it asks itself for the
+    keys by which they are signed, without TLS.
+    """
     if shutil.which("openssl") is None:
         raise Unavailable("The emulator makes its certificate by openssl, and there is no `openssl` on this machine")
     try:
@@ -88,8 +93,8 @@ def running() -> Iterator[Emulator]:
     for attempt in (1, 2, 3):
         with tempfile.TemporaryDirectory(prefix="emulator-", ignore_cleanup_errors=True) as folder:
             port = free_port()
-            emulator = Emulator(f"https://127.0.0.1:{port}", Path(folder) / "log")
-            environment = _environment(port, Path(folder))
+            emulator = Emulator(f"http{'s' if guarded else ''}://127.0.0.1:{port}", Path(folder) / "log")
+            environment = _environment(port, Path(folder)) | (_guards(Path(folder)) if guarded else {})
             with kept([str(python), "-m", "ministack"], Path(folder), environment, emulator.log) as server:
                 if _answers(server, port):
                     yield emulator
@@ -137,13 +142,15 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",  # it would open a port on all interfaces
-        "AUTH": "true",  # policies are enforced, those of queues that want TLS included
-        "USE_SSL": "1",
-        "AWS_CA_BUNDLE": str(folder / _CERTIFICATE),
         "STATE_DIR": str(folder),
         "TMPDIR": str(folder),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _guards(folder: Path) -> dict[str, str]:
+    """Policies are enforced, those of queues that want TLS included."""
+    return {"AUTH": "true", "USE_SSL": "1", "AWS_CA_BUNDLE": str(folder / _CERTIFICATE)}
 
 
 def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
