@@ -1,6 +1,9 @@
 """Who may call a packaged stage, by signatures or by access tokens, and from which web pages."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from deploy import __main__ as command
 from deploy import stages
 from deploy.callers import check_callers, check_existing_pool
 from deploy.gateway import OPEN_ROUTES
-from deploy.stages import DEPLOYED, FUNCTIONS
+from deploy.stages import DEPLOYED, FUNCTIONS, ROOT
 from deploy.unrouted import application_routes
 from tests.deploy.packages import Package, packaged
 from tests.deploy.support.conditions import Conditions
@@ -76,6 +79,27 @@ def test_a_pool_that_config_json_names_for_chalice_deploy_is_the_one_of_make_dep
     declared = package.template["Parameters"]
     assert (declared["UserPoolArn"]["Default"], declared["UserPoolClients"]["Default"]) == (POOL, "one,two")
     assert "UserPool" not in Conditions(package.template).resources
+
+
+def test_chalice_deploy_names_the_pool_that_exists_and_the_scopes() -> None:
+    """It makes the same description of the API, and nobody merges anything into it."""
+    program = (
+        "import json; from app import app; from chalice.deploy.swagger import TemplatedSwaggerGenerator as Swagger; "
+        "print(json.dumps(Swagger().generate_swagger(app), default=str))"
+    )
+    given = {**os.environ, "AUTH": "cognito", "USER_POOL_ARN": POOL, "USER_POOL_CLIENTS": "one", "CORS_ORIGIN": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=given, capture_output=True, text=True, check=True
+    )
+    swagger = json.loads(done.stdout)
+    assert swagger["securityDefinitions"]["cognito"]["x-amazon-apigateway-authorizer"]["providerARNs"] == [POOL]
+    named = {
+        path: json.dumps(method.get("security"))
+        for path, methods in swagger["paths"].items()
+        for method in methods.values()
+    }
+    assert {path for path, security in named.items() if security == "null"} == set(OPEN_ROUTES)
+    assert set(named.values()) == {"null", json.dumps([{"cognito": SCOPES}])}
 
 
 def test_without_tokens_a_stage_has_nothing_of_cognito(package: Package) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.stages import read
-from tests.deploy.packages import Package
+from tests.deploy.packages import packaged
 from tests.deploy.support.checkov import ACCEPTED, differences, scanned
 from tests.deploy.support.conditions import Conditions
 from tests.deploy.support.sam import transformed
@@ -20,14 +20,17 @@ OPTIONS = {
     "RequestsPerAddress": "2000",
     "MaxReadUnits": "4000",
     "MaxWriteUnits": "4000",
+    "UserPoolDomain": "shop-prod",
 }
 
 
 @pytest.fixture
-def resources(prod: Package) -> dict[str, Any]:
+def resources(packages_folder: Path) -> dict[str, Any]:
     if os.environ.get("REQUIRE_CHECKOV") != "1":
         skip("scans the template with checkov, which is installed for it", to_run="make scan, with a network")
-    return Conditions({**prod.template, "Resources": transformed(prod.template)}, **OPTIONS).resources
+    # With access tokens, which adds a pool, and takes nothing away.
+    template = packaged("prod", packages_folder, AUTH="cognito").template
+    return Conditions({**template, "Resources": transformed(template)}, **OPTIONS).resources
 
 
 @pytest.mark.slow
