@@ -131,6 +131,7 @@ class ProblemHandler(ChaliceRequestHandler):
             super()._generic_handle()
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
+    do_TRACE = do_QUERY = _generic_handle  # noqa: N815 - no route has them: 405
 
     def _parse_payload(self) -> tuple[Any, bytes | None]:
         """Headers and body. A body that does not come, or not whole, never reaches the app.

@@ -90,10 +90,10 @@ def list_orders(service: Service, request: Request, customer_id: str) -> Answer:
     customer_id, caller = unquote(customer_id), identity.caller(request, service.settings)
     if not caller.may_act_for(customer_id):
         raise identity.forbidden(caller, "You may list your own orders only.")
-    if "idempotencyKey" in request.query:
-        return _explain_key(service, customer_id, request.query["idempotencyKey"])
     limit = cursors.page_limit(request.query)
     start = cursors.read(request.query["cursor"]) if "cursor" in request.query else None
+    if "idempotencyKey" in request.query:
+        return _explain_key(service, customer_id, request.query["idempotencyKey"])
     page = service.orders.list_by_customer(customer_id, limit, start)
     path = f"{request.base}/customers/{quote(customer_id, safe='')}/orders"
     while len(body := _page(page, path, limit, caller)) > _MAX_PAGE_BYTES and len(page.orders) > 1:

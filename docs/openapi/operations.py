@@ -97,7 +97,6 @@ _OPERATIONS: Mapping[str, Operation] = {
         ["Orders", "KeyUse"],
         [_BAD_KEY, *_PAGE],
         ["limit", "cursor", "idempotencyKey"],
-        links={"get": _to("getOrder", orderId="$response.body#/orders/0/orderId")},
     ),
     "list_products": Operation(
         "catalogue",

@@ -49,10 +49,10 @@ PARAMETERS: Mapping[str, Any] = {
     "Idempotency-Key": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "1 to 255 visible ASCII characters, bare (then without a comma) or as a quoted string. "
-        "A new one for each order, the same one for each retry. It belongs to its customer and lives as long as its "
-        "order. Without one, the same body of the same customer is the same order for an hour. Some stages require it.",
-        "schema": {"type": "string", "pattern": '^(?!")[\\u0021-\\u002b\\u002d-\\u007e]{1,255}$'},
+        "description": "A new one for each order, the same one for each retry. It belongs to its customer and lives as "
+        "long as its order. Without one, the same body of the same customer is the same order for an hour. Some stages "
+        "require it.",
+        "schema": ref("IdempotencyKey"),
         "example": KEY,
     },
     "X-Correlation-Id": {
@@ -71,13 +71,13 @@ PARAMETERS: Mapping[str, Any] = {
         "name": "cursor",
         "in": "query",
         "description": "that of the page before, unchanged; without one, the first page",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "minLength": 1},
     },
     "idempotencyKey": {
         "name": "idempotencyKey",
         "in": "query",
         "description": "instead of a page: which order this key of the customer names",
-        "schema": {"type": "string"},
+        "schema": ref("IdempotencyKey"),
     },
     "If-None-Match": {
         "name": "If-None-Match",

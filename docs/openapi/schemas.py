@@ -7,6 +7,9 @@ from chalicelib.entrypoints.schema_files import SCHEMAS
 
 _FILES = ("order_request", "cancel_request", "ship_request", "deliver_request", "order", "products")
 
+_BARE_KEY = r"[\u0021\u0023-\u002b\u002d-\u007e][\u0021-\u002b\u002d-\u007e]{0,254}"
+_QUOTED_KEY = r'"(?:[\u0021\u0023-\u005b\u005d-\u007e]|\\["\\]){1,255}"'
+
 OWN_CUSTOMER = (
     "On a stage whose callers have access tokens (`AUTH=cognito`) a customer may leave out `customerId`: the order is "
     "then the customer's own. Every other request needs it. `userId` and `qty` are accepted spellings of `customerId` "
@@ -62,6 +65,12 @@ def schemas() -> dict[str, Any]:
             "required": ["status"],
             "properties": {"status": {"const": "ok"}},
         },
+        "IdempotencyKey": {
+            "title": "A key, bare or as a quoted string (RFC 8941); both name the same key",
+            "description": "1 to 255 visible ASCII characters; only a quoted one may have a comma",
+            "type": "string",
+            "pattern": f"^(?:{_BARE_KEY}|{_QUOTED_KEY})$",
+        },
         "OpenApi": {
             "title": "This document",
             "type": "object",
@@ -87,6 +96,9 @@ def _component(file: str) -> Any:
 
 
 def _moved(value: Any, component: str) -> Any:
+    if isinstance(value, str):
+        # No UTF-8 text has a lone surrogate, and not every reader of patterns knows what one is.
+        return value.replace("\\ud800-\\udfff", "")
     if isinstance(value, list):
         return [_moved(item, component) for item in value]
     if not isinstance(value, dict):

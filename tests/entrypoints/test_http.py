@@ -120,6 +120,8 @@ def test_another_content_type_or_none_is_refused(shop: Shop, port: int) -> None:
         ("PUT", "/orders", 405),
         ("DELETE", "/orders/x", 405),
         ("PATCH", "/customers/C/orders", 405),
+        ("TRACE", "/orders", 405),
+        ("QUERY", "/products", 405),
     ],
 )
 def test_what_chalice_itself_refuses_is_a_problem_too(

@@ -119,8 +119,9 @@ def test_a_customer_without_orders_has_an_empty_list(small_shop: Shop, customer:
 
 @pytest.mark.parametrize("limit", ["", "0", "101", "-1", "1.5", "ten", "%D9%A3", "1e1", "01", "+5", "9" * 12])
 def test_a_limit_that_is_not_a_number_from_1_to_100_is_refused(small_shop: Shop, limit: str) -> None:
-    reply = small_shop.get(f"{ORDERS}?limit={limit}")
-    assert (reply.status, reply.kind) == (400, "invalid-limit")
+    for query in (f"?limit={limit}", f"?idempotencyKey=k1&limit={limit}"):
+        reply = small_shop.get(ORDERS + query)
+        assert (reply.status, reply.kind) == (400, "invalid-limit")
     assert small_shop.calls.operations() == []
 
 

@@ -6,15 +6,21 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urljoin
 
+import hypothesis
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from app import app
+from chalicelib.domain.idempotency import InvalidKey, parse_key
+from chalicelib.entrypoints.acceptance import acceptance
 from chalicelib.entrypoints.problems import KINDS
 from deploy.gateway import OPEN_ROUTES, gateway_responses
 from docs.openapi.document import BUILT, RELEASED, text
 from docs.openapi.operations import camel, camel_path
+from tests.entrypoints.test_acceptance import documents, has_float
 from tests.support.customer import Reply
 from tests.support.provoking import PATHS, PROBLEMS, SUCCESSES, Provoke, asking, broken
 from tests.support.shop import Shop
@@ -25,6 +31,13 @@ OPERATIONS: dict[str, tuple[str, str, Any]] = {
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
     if method != "parameters"
+}
+
+BODIES = {
+    "order_request": "OrderRequest",
+    "cancel_request": "CancelRequest",
+    "ship_request": "ShipRequest",
+    "deliver_request": "DeliverRequest",
 }
 
 
@@ -128,6 +141,31 @@ def test_a_kind_fits_its_own_schema_only() -> None:
     for kind, example in DOCUMENT["components"]["examples"].items():
         fitting = [each for each in KINDS if not errors({"$ref": f"#/components/schemas/{each}"}, example["value"])]
         assert fitting == [kind]
+
+
+# --- what the service accepts ---
+
+
+@given(documents, st.sampled_from(sorted(BODIES)))
+@settings(max_examples=300)
+def test_a_body_fits_the_description_exactly_if_the_service_accepts_its_form(document: Any, name: str) -> None:
+    """But for formats, which say more than a pattern can, and for the end of a line, which Python's `$` overlooks."""
+    accepted = acceptance(name, is_new=False)(document)
+    found = errors({"$ref": f"#/components/schemas/{BODIES[name]}"}, document)
+    written = repr(document)
+    if not ("\\n" in written or "\\ud8" in written or has_float(document)):
+        assert accepted == (found == [])
+
+
+@given(st.text(st.sampled_from('ab"\\\\,~! é'), max_size=8) | st.integers(250, 260).map(lambda n: "k" * n))
+@hypothesis.example('"' + '\\\\"' * 255 + '"')
+def test_a_key_fits_the_description_exactly_if_it_is_one(text: str) -> None:
+    try:
+        parse_key(text)
+    except InvalidKey:
+        assert errors({"$ref": "#/components/schemas/IdempotencyKey"}, text)
+    else:
+        assert text.strip() != text or not errors({"$ref": "#/components/schemas/IdempotencyKey"}, text)
 
 
 # --- what the service answers ---
