@@ -23,10 +23,13 @@ class Laptop:
 
 
 @contextmanager
-def running_laptop(**settings: str) -> Iterator[Laptop]:
-    """Start `python -m local`, wait until it says that it is up, and end it as Ctrl-C would."""
+def running_laptop(module: str = "local", **settings: str) -> Iterator[Laptop]:
+    """Start `python -m local`, wait until it says that it is up, and end it as Ctrl-C would.
+
+    `module` is run in its place: one that says the same.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "local"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         env=os.environ | {"PORT": "0", "AWS_PORT": "0"} | settings,
         stdout=subprocess.DEVNULL,

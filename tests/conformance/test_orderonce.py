@@ -1,0 +1,66 @@
+"""OrderOnce keeps every rule that can be tried: as `make run` serves it, in an outage, and if it requires keys."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance.profile import DEFAULT, Hook, read_profile
+from conformance.rule import Result
+from conformance.rules import ALL
+from conformance.run import run
+from tests.support.laptop import Laptop, running_laptop
+from tests.support.template import ROOT
+
+NEVER_SEEN = {
+    "concurrent-conflict",  # concurrent requests all get the one answer
+    "head-fields",  # there is no HEAD
+    "challenge",  # this stage lets everybody in
+    "problem-promised",
+}
+NEEDS_AN_OUTAGE = {"failure-forgotten", "failure-says-when", "retry-after"}
+NEEDS_A_REQUIRED_KEY = {"missing-key", "missing-key-link"}
+
+
+@pytest.fixture(scope="module")
+def strict_laptop() -> Iterator[Laptop]:
+    """It requires keys, and its DynamoDB can be made to fail."""
+    with running_laptop("tests.conformance.failing_laptop", REQUIRE_IDEMPOTENCY_KEY="true") as laptop:
+        yield laptop
+
+
+def test_every_rule_is_kept_with_outages_and_a_key_that_is_required(strict_laptop: Laptop) -> None:
+    profile = replace(
+        read_profile(DEFAULT, {}),
+        key_required=True,
+        fail=Hook(url=f"{strict_laptop.aws}/outage/begins"),
+        recover=Hook(url=f"{strict_laptop.aws}/outage/ends"),
+    )
+    found = run(profile, strict_laptop.api, ALL, time_limit=120)
+    results = {one.rule.id: (one.result, one.reason) for one in found.verdicts}
+    assert {rule: why for rule, (result, why) in results.items() if result is Result.FAIL} == {}
+    assert {rule for rule, (result, _) in results.items() if result is Result.NOT_APPLICABLE} == NEVER_SEEN
+
+
+def test_the_command_finds_nothing_on_the_laptop_stack(tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    with running_laptop() as laptop:
+        words = [laptop.api, "--yes-it-creates-orders", "--strict", "--format", "json", "--out", str(out)]
+        done = subprocess.run(
+            [sys.executable, "-m", "conformance", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "requests" in done.stderr
+    rules = json.loads(out.read_text("utf-8"))["rules"]
+    results = {rule["id"]: rule["result"] for rule in rules}
+    expected = dict.fromkeys(NEVER_SEEN | NEEDS_AN_OUTAGE | NEEDS_A_REQUIRED_KEY, "not applicable")
+    assert results == {rule.id: "pass" for rule in ALL} | expected
