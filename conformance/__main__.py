@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from conformance import reports
-from conformance.profile import DEFAULT, ProfileError, read_profile
+from conformance.profile import ProfileError
+from conformance.reading import DEFAULT, read_profile
 from conformance.rules import ALL
 from conformance.run import Unusable, max_requests, run
 from conformance.wire import Unreachable

@@ -39,7 +39,7 @@ def address_of(url: str, wire: Wire) -> tuple[Wire, str]:
 
 def fill_target(template: str, values: Mapping[str, str]) -> str:
     """A path or URL with its placeholders replaced, percent-encoded where they must be."""
-    return fill(template, {name: quote(value, safe="/?&=%:~") for name, value in values.items()})
+    return fill(template, {name: quote(value) for name, value in values.items()})
 
 
 def _run(command: Sequence[str]) -> None:

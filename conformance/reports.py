@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from conformance.rule import Result, Verdict
@@ -142,14 +143,11 @@ def _exchange_document(exchange: Exchange, run: Run) -> dict[str, Any]:
 
 def _hiding(run: Run) -> Callable[[str], str]:
     """Replaces what came from the environment, wherever it is: in a URL, in contents, in an answer that repeats it."""
-    secrets = sorted(run.profile.secrets, key=len, reverse=True)
-
-    def hide(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
-
-    return hide
+    written = {form for secret in run.profile.secrets for form in (secret, quote(secret), quote(secret, safe=""))}
+    if not written:
+        return lambda text: text
+    secrets = re.compile("|".join(map(re.escape, sorted(written, key=len, reverse=True))))
+    return lambda text: secrets.sub(HIDDEN, text)
 
 
 def _xml(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,13 @@ def test_imports_point_one_way(path: Path) -> None:
     name = room(module_of(path))
     assert rooms(path) <= MAY_IMPORT[name]
     assert packages(path) & FRAMEWORKS <= MAY_USE.get(name, set())
-    assert not packages(path) & {"app", "local", "ops", "deploy", "tests", "benchmarks", "moto", "pytest"}
+    assert not packages(path) & {"app", "local", "ops", "deploy", "conformance", "tests", "benchmarks", "moto", "pytest"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conformance").rglob("*.py")), ids=module_of)
+def test_the_conformance_suite_knows_nothing_of_this_service(path: Path) -> None:
+    """It is for any API: a copy of the folder runs wherever Python and jsonschema are."""
+    assert packages(path) <= {*sys.stdlib_module_names, "conformance", "jsonschema"}
 
 
 def test_only_the_edge_of_http_knows_chalice() -> None:

@@ -5,7 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 from conformance.links import documentation_link
 from conformance.rule import Level, draft, rule
-from conformance.trial import KEY, Failed, NotApplicable, Trial
+from conformance.template import KEY
+from conformance.trial import Failed, NotApplicable, Trial
 from conformance.wire import Answer
 
 
@@ -28,7 +29,7 @@ def published(trial: Trial) -> None:
 )
 def expiry(trial: Trial) -> None:
     if trial.profile.expiry is None:
-        raise NotApplicable("the profile quotes no [promises] expiry; when a key expires cannot be seen from outside")
+        raise NotApplicable("the profile quotes no promises.expiry; when a key expires cannot be seen from outside")
     if _words(trial.profile.expiry) not in _words(_documentation(trial)):
         raise Failed(f"{trial.profile.documentation} does not say: {trial.profile.expiry}")
 
@@ -62,7 +63,7 @@ def _without_key(trial: Trial) -> Answer:
 def _documentation(trial: Trial) -> str:
     address = trial.profile.documentation
     if address is None:
-        raise NotApplicable("the profile names no [promises] documentation")
+        raise NotApplicable("the profile names no promises.documentation")
     if address.startswith("file:"):
         try:
             return Path(unquote(urlsplit(address).path)).read_text("utf-8")

@@ -3,9 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from conformance.rule import OUTAGES, Level, rfc, rule
-from conformance.trial import MAX_WAITS, Failed, NotApplicable, Payload, Trial
+from conformance.rule import OUTAGES, Level, draft, rfc, rule
+from conformance.template import Payload
+from conformance.trial import MAX_WAITS, Failed, NotApplicable, Trial
 from conformance.wire import Answer
+
+
+@rule(
+    Level.SHOULD,
+    draft("2.6"),
+    "A request that was refused as invalid is refused in the same way when it is sent again.",
+    requests=2,
+)
+def replay_refusal(trial: Trial) -> None:
+    key = trial.new_key()
+    first = _invalid(trial, key)
+    again = trial.place(key, Payload.INVALID)
+    if again.status != first.status:
+        raise Failed(f"an invalid request was answered {first.status}, and {again.status} when it was sent again")
 
 
 @rule(
@@ -15,12 +30,8 @@ from conformance.wire import Answer
     requests=2,
 )
 def invalid_frees_key(trial: Trial) -> None:
-    if trial.profile.invalid_body is None:
-        raise NotApplicable("the profile has no [request] invalid_body")
     key = trial.new_key()
-    first = trial.place(key, Payload.INVALID)
-    if not first.refused:
-        raise NotApplicable(f"the profile's invalid_body is not refused here ({first.status})")
+    _invalid(trial, key)
     answer = trial.place(key)
     if not answer.accepted:
         raise Failed(f"the corrected request was answered {answer.status}")
@@ -66,10 +77,19 @@ def failure_says_when(trial: Trial) -> None:
         raise Failed("the 503 has no Retry-After")
 
 
+def _invalid(trial: Trial, key: str) -> Answer:
+    if trial.profile.invalid_body is None:
+        raise NotApplicable("the profile has no request.invalid_body")
+    answer = trial.place(key, Payload.INVALID)
+    if not answer.refused:
+        raise NotApplicable(f"the profile's invalid_body is not refused here ({answer.status})")
+    return answer
+
+
 @contextmanager
 def _failing(trial: Trial) -> Iterator[None]:
     if trial.profile.fail is None or trial.profile.recover is None:
-        raise NotApplicable("the profile has no [hooks.fail] and [hooks.recover]")
+        raise NotApplicable("the profile has no hooks.fail and hooks.recover")
     trial.run_hook(trial.profile.fail)
     try:
         yield

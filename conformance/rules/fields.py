@@ -28,7 +28,7 @@ def location_resolves(trial: Trial) -> None:
 @rule(Level.MUST, rfc(9110, "15.5.6"), "A 405 has Allow, with the methods that there are.", requests=2)
 def allow(trial: Trial) -> None:
     methods = [method for method in ("GET", trial.profile.wrong_method) if method]
-    answers = [answer for method in methods if (answer := trial.get(trial.route, method=method)).status == 405]
+    answers = [answer for method in methods if (answer := trial.get(trial.template.route, method=method)).status == 405]
     if not answers:
         raise NotApplicable(
             f"{' and '.join(methods)} of the route {'is' if len(methods) == 1 else 'are'} not answered 405"
@@ -65,7 +65,7 @@ def head_fields(trial: Trial) -> None:
 )
 def challenge(trial: Trial) -> None:
     if trial.profile.credentials:
-        trial.send(trial.request((trial.written(trial.new_key()),), credentials=False))
+        trial.send(trial.template.request((trial.template.written(trial.new_key()),), credentials=False))
     refusals = [exchange for exchange in trial.seen() if exchange.answer.status == 401]
     if not refusals:
         raise NotApplicable("no request was answered 401")

@@ -1,7 +1,8 @@
 """What a key is: its syntax, and which keys are the same."""
 
 from conformance.rule import Level, draft, rfc, rule
-from conformance.trial import Failed, NotApplicable, Payload, Trial
+from conformance.template import Payload
+from conformance.trial import Failed, NotApplicable, Trial
 
 LONG = 1000
 
@@ -62,7 +63,7 @@ def malformed_key(trial: Trial) -> None:
     requests=1,
 )
 def two_keys(trial: Trial) -> None:
-    answer = trial.place_raw(trial.written(trial.new_key()), trial.written(trial.new_key()))
+    answer = trial.place_raw(trial.template.written(trial.new_key()), trial.template.written(trial.new_key()))
     if not answer.refused:
         raise Failed(f"a request with two keys was answered {answer.status}")
 
@@ -75,7 +76,7 @@ def two_keys(trial: Trial) -> None:
 )
 def long_key(trial: Trial) -> None:
     key = (trial.new_key() * LONG)[: LONG - 1]
-    _kept_whole(trial, trial.written(f"{key}a"), trial.written(f"{key}b"))
+    _kept_whole(trial, trial.template.written(f"{key}a"), trial.template.written(f"{key}b"))
 
 
 @rule(
@@ -115,7 +116,7 @@ def new_key(trial: Trial) -> None:
 )
 def keys_of_callers(trial: Trial) -> None:
     if trial.profile.second_caller is None:
-        raise NotApplicable("the profile has no [second_caller]")
+        raise NotApplicable("the profile has no second_caller")
     key = trial.new_key()
     first = trial.accept(key)
     name = trial.named(first)

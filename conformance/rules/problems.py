@@ -109,7 +109,7 @@ def problem_phrase(trial: Trial) -> None:
 )
 def problem_promised(trial: Trial) -> None:
     if not trial.profile.problem_members:
-        raise NotApplicable("the profile has no [promises] problem_members")
+        raise NotApplicable("the profile has no promises.problem_members")
     for one, problem in _problems(trial):
         if missing := [name for name in trial.profile.problem_members if name not in problem]:
             raise Failed(f"a problem has no `{missing[0]}`", one)

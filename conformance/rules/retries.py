@@ -2,7 +2,8 @@
 
 from conformance.links import documentation_link
 from conformance.rule import OUTAGES, Level, draft, rule
-from conformance.trial import Failed, NotApplicable, Payload, Trial
+from conformance.template import Payload
+from conformance.trial import Failed, NotApplicable, Trial
 from conformance.wire import Answer
 
 RETRIES = 3
@@ -54,7 +55,7 @@ def replay_bytes(trial: Trial) -> None:
 def replay_marked(trial: Trial) -> None:
     name = trial.profile.replay_header
     if name is None:
-        raise NotApplicable("the profile names no [promises] replay_header")
+        raise NotApplicable("the profile names no promises.replay_header")
     key = trial.new_key()
     if trial.accept(key).header(name) is not None:
         raise Failed(f"the first answer has {name}")
@@ -80,25 +81,11 @@ def replay_one_effect(trial: Trial) -> None:
 )
 def replay_after_change(trial: Trial) -> None:
     if trial.profile.change is None:
-        raise NotApplicable("the profile has no [hooks.change]")
+        raise NotApplicable("the profile has no hooks.change")
     key = trial.new_key()
     first = trial.accept(key)
     trial.run_hook(trial.profile.change, first)
     _same_result(first, trial.place(key), "the retry after the change")
-
-
-@rule(
-    Level.SHOULD,
-    draft("2.6"),
-    "A request that was refused as invalid is refused in the same way when it is sent again.",
-    requests=2,
-)
-def replay_refusal(trial: Trial) -> None:
-    key = trial.new_key()
-    first = _invalid(trial, key)
-    again = trial.place(key, Payload.INVALID)
-    if again.status != first.status:
-        raise Failed(f"an invalid request was answered {first.status}, and {again.status} when it was sent again")
 
 
 @rule(Level.SHOULD, draft("2.7"), "A key that is used again with other contents is answered 422.", requests=2)
@@ -168,11 +155,11 @@ def reuse_harmless(trial: Trial) -> None:
 )
 def safe_methods(trial: Trial) -> None:
     fresh = trial.new_key()
-    trial.get(trial.route, fresh)
+    trial.get(trial.template.route, fresh)
     answer = trial.place(fresh)
     if not answer.accepted:
         raise Failed(f"a key that only a GET had was answered {answer.status}")
-    there = trial.location(answer) or trial.route
+    there = trial.location(answer) or trial.template.route
     without, with_key = trial.get(there), trial.get(there, fresh)
     if without.status != with_key.status:
         raise Failed(f"GET was answered {without.status}, and {with_key.status} with a key that was used")
@@ -189,12 +176,3 @@ def _same_result(first: Answer, again: Answer, what: str) -> None:
 def _reused(trial: Trial, key: str) -> Answer:
     trial.accept(key)
     return trial.place(key, Payload.OTHER)
-
-
-def _invalid(trial: Trial, key: str) -> Answer:
-    if trial.profile.invalid_body is None:
-        raise NotApplicable("the profile has no [request] invalid_body")
-    answer = trial.place(key, Payload.INVALID)
-    if not answer.refused:
-        raise NotApplicable(f"the profile's invalid_body is not refused here ({answer.status})")
-    return answer

@@ -34,13 +34,17 @@ class Careful:
     """An order service in memory. `fault`: what it does wrong, in words of the table in test_rules.py."""
 
     fault: str = ""
+    asked: int = 0
     down: bool = False
+    outages: int = 0
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
     refused: set[tuple[str, bytes]] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def answer(self, method: str, path: str, headers: Message, body: bytes) -> Reply:
+        with self.lock:
+            self.asked += 1
         try:
             return self._answer(method, path, headers, body)
         except Refused as refused:
@@ -51,6 +55,7 @@ class Careful:
             return Reply(200, self._documentation(), {"Content-Type": "text/plain"})
         if path.startswith("/outage/"):
             self.down = path == "/outage/begins"
+            self.outages += self.down
             return Reply(204)
         caller = self._caller(headers)
         if method in ("GET", "HEAD") and self.fault == "answers a GET by its key":

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.profile import DEFAULT, Hook, Profile, read_profile
+from conformance.profile import Hook, Profile
+from conformance.reading import DEFAULT, read_profile
 from conformance.rule import Result
 from conformance.rules import ALL
 from conformance.run import Run, run

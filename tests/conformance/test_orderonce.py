@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.profile import DEFAULT, Hook, read_profile
+from conformance.profile import Hook
+from conformance.reading import DEFAULT, read_profile
 from conformance.rule import Result
 from conformance.rules import ALL
 from conformance.run import run

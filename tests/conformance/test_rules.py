@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.profile import Profile, read_profile
+from conformance.profile import Profile
+from conformance.reading import read_profile
 from conformance.rule import Level, Result, Rule
 from conformance.rules import ALL, races
 from conformance.run import Run, run

@@ -69,7 +69,7 @@ def test_the_zip_has_what_lambda_needs_and_what_its_runtime_lacks(zipped: zipfil
     tops = {name.partition("/")[0] for name in zipped.namelist()}
     assert {"app.py", "chalicelib", "aws_xray_sdk", "wrapt", "jsonschema"} <= tops
     assert not tops & {"boto3", "botocore", "s3transfer", "awscrt"}
-    assert not tops & {"deploy", "local", "ops", "tests", "benchmarks", "docs", ".chalice"}
+    assert not tops & {"deploy", "local", "ops", "conformance", "tests", "benchmarks", "docs", ".chalice"}
 
 
 def test_compiled_parts_are_for_lambdas_processor(zipped: zipfile.ZipFile) -> None:
