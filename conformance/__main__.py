@@ -20,7 +20,7 @@ TIME_LIMIT_SECONDS = 300
 
 def main(words: list[str] | None = None) -> int:
     """Run the suite; the exit status."""
-    given = _parser().parse_args(words)
+    given = parser().parse_args(words)
     if not given.yes_it_creates_orders:
         return _unusable(
             f"This would send up to {max_requests(ALL)} requests to {given.url}, and create what they ask for, such as "
@@ -44,21 +44,19 @@ def main(words: list[str] | None = None) -> int:
     return 1 if found.failed(given.strict) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="python -m conformance",
         description="Does an API keep the rules of the Idempotency-Key header? docs/conformance.md lists them.",
     )
-    parser.add_argument("url", metavar="URL", help="of the API, such as http://127.0.0.1:8000")
-    parser.add_argument("--yes-it-creates-orders", action="store_true", help="required: the requests have effects")
-    parser.add_argument(
-        "--profile", type=Path, default=DEFAULT, metavar="FILE", help="of the API; default: OrderOnce's"
-    )
-    parser.add_argument("--format", choices=sorted(reports.FORMATS), default="text")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there")
-    parser.add_argument("--strict", action="store_true", help="a SHOULD that is not kept counts as well")
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_SECONDS, metavar="SECONDS")
-    return parser
+    made.add_argument("url", metavar="URL", help="of the API, such as http://127.0.0.1:8000")
+    made.add_argument("--yes-it-creates-orders", action="store_true", help="required: the requests have effects")
+    made.add_argument("--profile", type=Path, default=DEFAULT, metavar="FILE", help="of the API; default: OrderOnce's")
+    made.add_argument("--format", choices=sorted(reports.FORMATS), default="text")
+    made.add_argument("--out", type=Path, metavar="FILE", help="write the report there")
+    made.add_argument("--strict", action="store_true", help="a SHOULD that is not kept counts as well")
+    made.add_argument("--time-limit", type=float, default=TIME_LIMIT_SECONDS, metavar="SECONDS")
+    return made
 
 
 def _unusable(sentence: str) -> int:

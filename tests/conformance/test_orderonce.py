@@ -15,6 +15,7 @@ from conformance.rule import Result
 from conformance.rules import ALL
 from conformance.run import run
 from tests.support.laptop import Laptop, running_laptop
+from tests.support.snippets import commands, snippet
 from tests.support.template import ROOT
 
 NEVER_SEEN = {
@@ -49,16 +50,11 @@ def test_every_rule_is_kept_with_outages_and_a_key_that_is_required(strict_lapto
 
 def test_the_command_finds_nothing_on_the_laptop_stack(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
+    (command,) = commands(snippet("docs/conformance.md", ".venv/bin/python -m conformance"))
     with running_laptop() as laptop:
-        words = [laptop.api, "--yes-it-creates-orders", "--strict", "--format", "json", "--out", str(out)]
-        done = subprocess.run(
-            [sys.executable, "-m", "conformance", *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        _, *words = command.replace("http://127.0.0.1:8000", laptop.api).split()
+        words = [sys.executable, *words, "--strict", "--format", "json", "--out", str(out)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "requests" in done.stderr
     rules = json.loads(out.read_text("utf-8"))["rules"]

@@ -41,6 +41,14 @@ SHOWN_BY = {
     ("docs/api.md", "from pathlib import Path"): f"{API}::test_a_producers_event_is_sent_twice_and_becomes_one_order",
     ("docs/api.md", "#!/bin/sh"): f"{API}::test_a_signed_order_is_placed_and_listed",
     ("docs/changing.md", "import json"): f"{FIRST_STEPS}::test_the_fixture_to_copy_tests_a_change",
+    (
+        "docs/conformance.md",
+        ".venv/bin/python -m conformance",
+    ): "tests/conformance/test_orderonce.py::test_the_command_finds_nothing_on_the_laptop_stack",
+    (
+        "docs/conformance.md",
+        'name = "A careful service"',
+    ): "tests/conformance/test_docs.py::test_the_profile_on_the_page_is_the_one_that_the_tests_run",
     ("docs/deploying.md", "make resources STAGE=dev"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     ("docs/deploying.md", "make package STAGE=prod"): f"{DEPLOYING}::test_each_command_is_run_or_understood",
     (
