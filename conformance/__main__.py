@@ -47,6 +47,7 @@ def main(words: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m conformance",
+        allow_abbrev=False,  # nobody says yes by a typing mistake
         description="Does an API keep the rules of the Idempotency-Key header? docs/conformance.md lists them.",
     )
     made.add_argument("url", metavar="URL", help="of the API, such as http://127.0.0.1:8000")

@@ -1,6 +1,6 @@
 """What a key is: its syntax, and which keys are the same."""
 
-from conformance.rule import Level, draft, rfc, rule
+from conformance.rule import OUTAGES, Level, draft, rfc, rule
 from conformance.template import Payload
 from conformance.trial import Failed, NotApplicable, Trial
 
@@ -16,7 +16,7 @@ def string_key(trial: Trial) -> None:
 
 @rule(
     Level.ADVICE,
-    f"outages teach; {rfc(8941, '4.2')} would have it ignored",
+    f"{OUTAGES}; {draft('2.1')}",
     "A key without quotes is honoured or refused, never ignored: who forgets the quotes must not buy twice.",
     requests=2,
 )

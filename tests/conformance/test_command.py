@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from conformance.__main__ import main
+from conformance.profile import Hook
 from conformance.reading import read_profile
-from conformance.rules import ALL, failures
-from conformance.run import max_requests
+from conformance.rule import Result
+from conformance.rules import ALL, failures, retries
+from conformance.run import max_requests, run
 from conformance.trial import OutOfTime, Trial
 from conformance.wire import Wire
 from tests.conformance.careful import Careful
@@ -28,6 +31,11 @@ CAREFUL = ["--profile", str(PROFILE)]
 def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TOKENS.items():
         monkeypatch.setenv(name, value)
+
+
+def test_the_flag_is_not_given_by_half(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["http://127.0.0.1:1", "--yes"])
 
 
 def test_without_the_flag_nothing_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,17 +98,24 @@ def test_a_requests_evidence_is_in_the_json(tmp_path: Path) -> None:
 def test_what_cannot_be_tried_is_one_sentence_and_status_two(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text(PROFILE.read_text("utf-8").replace('"what": "$what', '"which": "$what'), "utf-8")
-    bad_hook = tmp_path / "hook.toml"
-    bad_hook.write_text(PROFILE.read_text("utf-8").replace("/orders/$id/cancel", "/nowhere"), "utf-8")
+    def with_change(name: str, was: str, now: str) -> list[str]:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(PROFILE.read_text("utf-8").replace(was, now), "utf-8")
+        return ["--profile", str(path)]
+
+    wrong = with_change("wrong", '"what": "$what', '"which": "$what')
+    no_hook = with_change("hook", "/orders/$id/cancel", "/nowhere")
+    bad_command = with_change("command", 'url = "/orders/$id/cancel"', 'command = ["false"]')
+    no_list = with_change("list", 'count_pointer = "/orders"', 'count_pointer = "/none"')
     with serving(Careful()) as url:
         for words, said in (
             ([f"http://127.0.0.1:{free_port()}"], "cannot be reached: Connection refused"),
             (["ftp://127.0.0.1"], "is not the http or https address of an API"),
             ([url, "--profile", str(tmp_path / "none.toml")], "cannot be read"),
-            ([url, "--profile", str(wrong)], "The profile's request is not accepted (400)"),
-            ([url, "--profile", str(bad_hook)], "the hook POST /nowhere was answered 404"),
+            ([url, *wrong], "The profile's request is not accepted (400)"),
+            ([url, *no_hook], "the hook POST /nowhere was answered 404"),
+            ([url, *bad_command], "the hook `false` ended with status 1"),
+            ([url, *no_list], "resource.count_path was answered 200, and has no list at '/none'"),
             ([url, "--time-limit", "0"], "The time limit of 0 seconds was over"),
         ):
             assert main([*CAREFUL, *words, YES]) == 2, said
@@ -117,3 +132,13 @@ def test_what_was_made_to_fail_is_mended_also_when_the_time_is_over() -> None:
             failures.failure_says_when.check(trial)
     assert service.outages == 1
     assert not service.down
+
+
+def test_a_hook_may_be_a_command_that_is_told_the_resource(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    script = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+    change = Hook(command=(sys.executable, "-c", script, str(told), "order $id at $location of $what"))
+    with serving(Careful()) as url:
+        found = run(replace(read_profile(PROFILE, TOKENS), change=change), url, [retries.replay_after_change], 60)
+    assert [one.result for one in found.verdicts] == [Result.PASS]
+    assert told.read_text("utf-8") == "order 2 at /orders/2 of apples"  # the run's first request was order 1
