@@ -24,7 +24,7 @@ def run_hook(hook: Hook, values: Mapping[str, str], wire: Wire) -> list[Exchange
         raise ProfileError(f"the hook {hook.method} {hook.url} had no answer: {error}.") from error
     if not answer.accepted:
         raise ProfileError(f"the hook {hook.method} {hook.url} was answered {answer.status}.")
-    return [Answered(request, answer)]
+    return [Answered(request, answer, of_api=False)]
 
 
 def address_of(url: str, wire: Wire) -> tuple[Wire, str]:

@@ -88,10 +88,13 @@ class Trial:
     def page(self, address: str) -> Answer:
         """The documentation at a URL, or at a path of the API; no headers of the profile go there."""
         wire, target = address_of(address, self._wire)
-        return self.send(Request("GET", target, ()), wire)
+        request = Request("GET", target, ())
+        answer = self._asked(request, wire.send)
+        self.exchanges.append(Answered(request, answer, of_api=False))
+        return answer
 
-    def send(self, request: Request, wire: Wire | None = None) -> Answer:
-        answer = self._asked(request, (wire or self._wire).send)
+    def send(self, request: Request) -> Answer:
+        answer = self._asked(request, self._wire.send)
         self.exchanges.append(Answered(request, answer))
         return answer
 
@@ -135,8 +138,8 @@ class Trial:
     # --- what came of it ---
 
     def seen(self) -> list[Answered]:
-        """Every exchange of the run so far that had an answer."""
-        return [one for one in (*self._earlier, *self.exchanges) if isinstance(one, Answered)]
+        """Every exchange with the API so far that had an answer."""
+        return [one for one in (*self._earlier, *self.exchanges) if isinstance(one, Answered) and one.of_api]
 
     def resource(self, answer: Answer) -> str | None:
         """What names the resource of an answer: the profile's `id` in its content, or else its Location."""

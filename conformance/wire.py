@@ -70,10 +70,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answered:
-    """A request and its answer."""
+    """A request and its answer. Not `of_api`: a hook's, or a page of documentation, which the rules do not judge."""
 
     request: Request
     answer: Answer
+    of_api: bool = True
 
 
 @dataclass(frozen=True)

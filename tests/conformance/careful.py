@@ -5,15 +5,23 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from email.message import Message
-from http import HTTPStatus
 from typing import Any
 
 from tests.conformance.serving import Reply
+from tests.conformance.spoiled_keys import BadKey, read_key
+from tests.conformance.spoiled_problems import problem
 
 CALLERS = {"Bearer token-of-alice": "alice", "Bearer token-of-bob": "bob"}
 DOCUMENTATION = "Send an Idempotency-Key with each order. A key is kept for a day."
-BUSY_SECONDS = 0.1
-_STRING = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"(;.*)?')
+BUSY_SECONDS = 0.2
+BUSY = {
+    "answers 409 in the meantime",
+    "says nothing with a 409",
+    "does not lock a key",
+    "fails on a key that is being processed",
+    "answers 409 to all",
+}
+"""Of the faults, those that need time between the beginning of a request and its end."""
 
 
 class Refused(Exception):
@@ -27,6 +35,7 @@ class Record:
 
     contents: bytes
     reply: Reply | None = None
+    awaited: bool = False
 
 
 @dataclass
@@ -52,7 +61,7 @@ class Careful:
 
     def _answer(self, method: str, path: str, headers: Message, body: bytes) -> Reply:
         if path == "/documentation":
-            return Reply(200, self._documentation(), {"Content-Type": "text/plain"})
+            return self._documentation()
         if path.startswith("/outage/"):
             self.down = path == "/outage/begins"
             self.outages += self.down
@@ -76,8 +85,7 @@ class Careful:
         if key is None:
             return self._new_order(caller, body)
         name = ("all" if self.fault == "shares keys among callers" else caller, key)
-        busy = self.fault in ("does not lock a key", "says nothing with a 409", "answers 409 in the meantime")
-        if busy:
+        if self.fault in BUSY:
             return self._place_slowly(name, caller, body)
         with self.lock:
             return self._place_once(name, caller, body)
@@ -104,17 +112,31 @@ class Careful:
         return reply
 
     def _place_slowly(self, name: tuple[str, str], caller: str, body: bytes) -> Reply:
-        record = self.records.get(name)
-        if record and record.reply:
+        with self.lock:
+            found = self.records.get(name)
+            record = (
+                Record(body) if found is None or (self.fault == "does not lock a key" and not found.reply) else found
+            )
+            self.records[name] = record
+        if record.reply:
             return self._replay(name, record, body)
-        if record and self.fault != "does not lock a key":
-            nothing = self.fault == "says nothing with a 409"
-            return Reply(409) if nothing else self._problem(409, "in-progress", "Try again")
-        self.records[name] = Record(body)
+        if record is found:
+            record.awaited = True
+            return self._in_progress()
         time.sleep(BUSY_SECONDS)
-        reply = self._new_order(caller, body)
-        self.records[name].reply = reply
-        return reply
+        if record.awaited and self.fault == "answers 409 to all":
+            del self.records[name]
+            return self._in_progress()
+        record.reply = self._new_order(caller, body)
+        return record.reply
+
+    def _in_progress(self) -> Reply:
+        match self.fault:
+            case "says nothing with a 409":
+                return Reply(409)
+            case "fails on a key that is being processed":
+                return self._problem(500, "broken", "The service is broken")
+        return self._problem(409, "in-progress", "Try again")
 
     def _replay(self, name: tuple[str, str], record: Record, body: bytes) -> Reply:
         reply = record.reply
@@ -158,6 +180,8 @@ class Careful:
             self.orders[number] = order
         location = "/nowhere" if self.fault == "gives a Location that leads nowhere" else f"/orders/{number}"
         headers = {} if self.fault == "creates without a Location" else {"Location": location}
+        if self.fault == "marks every answer as a retry's":
+            headers["Idempotent-Replayed"] = "true"
         return self._json(201, dict(order), **headers)
 
     def _refuse_otherwise(self, name: tuple[str, str], body: bytes) -> None:
@@ -168,50 +192,16 @@ class Careful:
             if known:
                 raise Refused(self._problem(409, "again", "The order is invalid again"))
 
-    # --- the key ---
-
     def _key(self, values: list[str]) -> str | None:
-        values = [value.strip() for value in values]
         if not values:
             if self.fault == "takes a request without a key":
                 return None
             status = 422 if self.fault == "answers a missing key with 422" else 400
             raise Refused(self._problem(status, "key-missing", "The key is missing"))
-        if len(values) > 1 and self.fault != "takes the first of two keys":
-            raise Refused(self._invalid_key())
-        value = values[0]
-        if not value or value == '""':
-            if self.fault == "takes an empty key":
-                return "empty"
-            raise Refused(self._invalid_key())
-        bare = not value.startswith('"')
-        if self.fault == "ignores a key without quotes" and bare:
-            return None
-        if self.fault == "takes only keys without quotes" or (bare and self.fault == "takes any key as it is"):
-            return value if bare else self._refuse_key()
-        return self._string(value)
-
-    def _string(self, value: str) -> str:
-        found = _STRING.fullmatch(value)
-        if not found:
-            return value if self.fault == "takes a malformed key" and value.startswith('"') else self._refuse_key()
-        if found[2] and self.fault != "takes a parameter for a part of the key":
-            self._refuse_key()
-        key = found[1] + (found[2] or "")
-        match self.fault:
-            case "cuts a key off":
-                return key[:64]
-            case "splits a key at a comma":
-                return key.partition(",")[0]
-            case "takes a key in any case":
-                return key.lower()
-        return key if len(key) <= 255 or self.fault == "takes a key of any length" else self._refuse_key()
-
-    def _refuse_key(self) -> str:
-        raise Refused(self._invalid_key())
-
-    def _invalid_key(self) -> Reply:
-        return self._problem(400, "key-invalid", "The key is invalid")
+        try:
+            return read_key(self.fault, values)
+        except BadKey:
+            raise Refused(self._problem(400, "key-invalid", "The key is invalid")) from None
 
     # --- everything else ---
 
@@ -252,44 +242,21 @@ class Careful:
         when = {
             "says to try again soon": "soon",
             "says to try again at a date": "Fri, 31 Dec 1999 23:59:59 GMT",
+            "says to try again at a date of old": "Friday, 31-Dec-99 23:59:59 GMT",
+            "says to try again at no date": "Fri, 99 Dec 1999 23:59:59 GMT",
         }.get(self.fault, "1")
         headers = {} if self.fault == "does not say when to try again" else {"Retry-After": when}
         return self._problem(503, "unavailable", "Try again", **headers)
 
-    def _documentation(self) -> str:
-        return {
+    def _documentation(self) -> Reply:
+        text = {
             "does not document the key": "Send orders.",
             "does not document the end of a key": "Send an Idempotency-Key with each order.",
         }.get(self.fault, DOCUMENTATION)
+        return Reply(404 if self.fault == "has no documentation" else 200, text, {"Content-Type": "text/plain"})
 
     def _json(self, status: int, document: Any, **headers: str) -> Reply:
         return Reply(status, document, {"Content-Type": "application/json"} | headers)
 
     def _problem(self, status: int, kind: str | None, title: str, **headers: str) -> Reply:
-        kind = None if self.fault == "does not link to documentation" else kind
-        members: dict[str, Any] = {
-            "type": f"https://orders.example/problems/{kind}" if kind else "about:blank",
-            "title": title if kind else HTTPStatus(status).phrase,
-            "status": status,
-            "detail": "See the documentation.",
-            "retryable": status >= 500,
-        }
-        match self.fault:
-            case "says another status in its problems":
-                members["status"] = 418
-            case "has a number as the detail of its problems":
-                members["detail"] = 7
-            case "has a list as its problems":
-                return Reply(status, [members], {"Content-Type": "application/problem+json"} | headers)
-            case "has relative types of problems":
-                members["type"] = f"/problems/{kind}" if kind else "about:blank"
-            case "changes the titles of its problems":
-                members["title"] += "" if kind is None else f" ({time.monotonic_ns()})"
-            case "has titles of its own for about:blank":
-                members["title"] = title if kind else "Oh no"
-            case "does not say whether to try again":
-                del members["retryable"]
-        media_type = (
-            "application/json" if self.fault == "has errors that are not problems" else "application/problem+json"
-        )
-        return Reply(status, members, {"Content-Type": media_type} | headers)
+        return problem(self.fault, status, kind, title, **headers)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.hooks import fill_target
 from conformance.profile import ProfileError, fill
 from conformance.reading import DEFAULT, SCHEMA, read_profile
 from conformance.template import Payload, Template
@@ -74,6 +75,15 @@ def test_payloads_differ_as_the_profile_says_and_bodies_are_json() -> None:
     assert json.loads(second.body)["customerId"] != json.loads(first.body)["customerId"]
     assert template.request([], Payload.EMPTY).body == b""
     assert first.headers[-1] == ("Idempotency-Key", "k")
+
+
+def test_a_request_without_content_has_no_content_type() -> None:
+    bare = Template(read_profile(PROFILE, TOKENS), "", quoted=False).bare("/orders/1", "k", "GET")
+    assert dict(bare.headers) == {"Authorization": "Bearer token-of-alice", "Idempotency-Key": "k"}
+
+
+def test_what_is_put_into_a_path_is_encoded() -> None:
+    assert fill_target("/orders/$id?of=$who", {"id": "a b?", "who": "ü&"}) == "/orders/a%20b%3F?of=%C3%BC%26"
 
 
 def test_requests_of_two_rules_are_never_the_same() -> None:

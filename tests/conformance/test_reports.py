@@ -116,9 +116,21 @@ def test_no_report_shows_a_secret_wherever_it_comes_up(report: str, secret: str)
     fields = (("Authorization", f"Bearer {secret}"), ("X-Echo", secret))
     request = Request("POST", f"/orders?token={quote(secret)}", fields, f"<{secret}>".encode())
     answer = Answer(500, (("Set-Cookie", "plain"), ("X-Echo", secret)), b"x" * 1995 + secret.encode())
-    verdict = Verdict(a_rule(Level.MUST), Result.FAIL, f"it said {secret}", (Answered(request, answer),))
-    text = FORMATS[report](Run("http://api.example", profile, (verdict,)), True)
-    shown = text if report != "junit" else "".join(ElementTree.fromstring(text).itertext())
+    exchanges = (Answered(request, answer), Unanswered(request, f"no answer: {secret}"))
+    verdicts = [Verdict(a_rule(Level.MUST), result, f"it said {secret}", exchanges) for result in Result]
+    text = FORMATS[report](Run("http://api.example", profile, tuple(verdicts)), True)
+    shown = text if report != "junit" else _all_text(ElementTree.fromstring(text))
     assert HIDDEN in shown
     for form in (secret, quote(secret), json.dumps(secret)[1:-1], "plain"):
         assert form not in shown
+
+
+def _all_text(element: ElementTree.Element) -> str:
+    attributes = [value for part in element.iter() for value in part.attrib.values()]
+    return "\n".join([*attributes, *element.itertext()])
+
+
+def test_a_secret_that_begins_like_another_hides_no_less_of_it() -> None:
+    profile = replace(PROFILE_OF_ALICE, secrets=frozenset({"token", "token-of-alice"}))
+    verdict = Verdict(a_rule(Level.MUST), Result.FAIL, "it said token-of-alice", ())
+    assert "alice" not in as_text(Run("http://api.example", profile, (verdict,)), True)

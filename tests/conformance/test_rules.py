@@ -20,6 +20,7 @@ RACES = (races.concurrent_answers, races.concurrent_conflict, races.concurrent_o
 BROKEN = {
     "does not document the key": {"published", "expiry"},
     "does not document the end of a key": {"expiry"},
+    "has no documentation": {"published", "expiry"},
     "answers a missing key with 422": {"missing-key"},
     "takes a request without a key": {"missing-key"},
     "does not link to documentation": {"missing-key-link", "reuse-link"},
@@ -38,6 +39,7 @@ BROKEN = {
     "answers a retry without its Location": {"replay-fields"},
     "writes a retry's answer otherwise": {"replay-bytes"},
     "does not mark a retry": {"replay-marked"},
+    "marks every answer as a retry's": {"replay-marked"},
     "makes one more order for a retry": {"replay-one-effect", "concurrent-one-effect", "lost-answer"},
     "answers a retry with the order of now": {"replay-after-change"},
     "refuses an invalid request otherwise each time": {"replay-refusal"},
@@ -59,9 +61,13 @@ BROKEN = {
     "refuses who is unknown without a challenge": {"challenge"},
     "sends content without a Content-Type": {"content-type"},
     "says to try again soon": {"retry-after"},
+    "says to try again at a date of old": {"retry-after"},
+    "says to try again at no date": {"retry-after"},
     "has errors that are not problems": {"problem-documents"},
     "says another status in its problems": {"problem-status"},
     "has a number as the detail of its problems": {"problem-members"},
+    "has a text as the status of its problems": {"problem-members", "problem-status"},
+    "has types of problems that are not URIs": {"problem-members"},
     "has a list as its problems": {"problem-members"},
     "has relative types of problems": {"problem-type"},
     "changes the titles of its problems": {"problem-title"},
@@ -73,10 +79,18 @@ BROKEN = {
 BROKEN_IN_RACES = {
     "does not lock a key": {"concurrent-answers", "concurrent-one-effect", "lost-answer"},
     "says nothing with a 409": {"concurrent-conflict"},
+    "answers 409 to all": {"concurrent-answers"},
+    "fails on a key that is being processed": {"concurrent-answers", "lost-answer"},
 }
 """The same for services that take their time; only the rules about races are tried."""
 
-ALLOWED = ("takes a key of any length", "says to try again at a date", "takes any key as it is")
+ALLOWED = (
+    "takes a key of any length",
+    "takes any key as it is",
+    "links by the header Link",
+    "links in a detail",
+    "says to try again at a date",
+)
 """What a service may do as well."""
 
 
