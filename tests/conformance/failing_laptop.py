@@ -34,4 +34,4 @@ def with_outages() -> None:
 if __name__ == "__main__":
     with_outages()
     with retrying_at_once():
-        sys.exit(laptop.main())
+        sys.exit(laptop.main([]))

@@ -1,21 +1,22 @@
 """Every rule is kept by a careful service, and broken by one that does what the rule is about."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from conformance.profile import Profile
 from conformance.reading import read_profile
 from conformance.rule import Level, Result, Rule
-from conformance.rules import ALL, races
+from conformance.rules import ALL, failures, keys, races
 from conformance.run import Run, run
 from tests.conformance.careful import Careful
 from tests.conformance.serving import serving
 
 PROFILE = Path(__file__).parent / "careful.toml"
 TOKENS = {"TOKEN_OF_ALICE": "token-of-alice", "TOKEN_OF_BOB": "token-of-bob"}
-RACES = (races.concurrent_answers, races.concurrent_conflict, races.concurrent_one_effect, races.lost_answer)
 
 BROKEN = {
     "does not document the key": {"published", "expiry"},
@@ -94,6 +95,22 @@ ALLOWED = (
 """What a service may do as well."""
 
 
+OPTIONAL = (
+    "invalid_body",
+    "second_caller",
+    "wrong_method",
+    "id_pointer",
+    "count_path",
+    "change",
+    "fail",
+    "recover",
+    "documentation",
+    "expiry",
+    "replay_header",
+)
+"""What a profile may do without."""
+
+
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     return read_profile(PROFILE, TOKENS)
@@ -102,6 +119,10 @@ def profile() -> Profile:
 def tried(profile: Profile, fault: str, rules: Sequence[Rule] = ALL) -> Run:
     with serving(Careful(fault)) as url:
         return run(profile, url, rules, time_limit=60)
+
+
+def all_of(module: ModuleType) -> list[Rule]:
+    return [rule for rule in vars(module).values() if isinstance(rule, Rule)]
 
 
 def with_result(found: Run, result: Result) -> set[str]:
@@ -116,8 +137,8 @@ def test_a_careful_service_keeps_every_rule(profile: Profile) -> None:
 
 
 def test_a_service_may_answer_409_in_the_meantime(profile: Profile) -> None:
-    found = tried(profile, "answers 409 in the meantime", RACES)
-    assert with_result(found, Result.PASS) == {rule.id for rule in RACES}
+    found = tried(profile, "answers 409 in the meantime", all_of(races))
+    assert with_result(found, Result.PASS) == {rule.id for rule in all_of(races)}
 
 
 @pytest.mark.parametrize("fault", ALLOWED)
@@ -132,7 +153,47 @@ def test_a_fault_breaks_the_rules_that_are_about_it_and_no_other(profile: Profil
 
 @pytest.mark.parametrize("fault", BROKEN_IN_RACES)
 def test_a_fault_between_two_requests_is_found(profile: Profile, fault: str) -> None:
-    assert with_result(tried(profile, fault, RACES), Result.FAIL) == BROKEN_IN_RACES[fault]
+    assert with_result(tried(profile, fault, all_of(races)), Result.FAIL) == BROKEN_IN_RACES[fault]
+
+
+def test_what_the_profile_does_not_say_is_not_applicable(profile: Profile) -> None:
+    """Nothing but the request. (Without `resource.id`, Location names the resource.)"""
+    nothing = dict.fromkeys(OPTIONAL, None)
+    poor = replace(profile, key_required=False, credentials=(), problem_members=(), **nothing)  # type: ignore[arg-type]
+    found = tried(poor, "takes a request without a key")
+    assert with_result(found, Result.FAIL) == set()
+    assert with_result(found, Result.NOT_APPLICABLE) == {
+        "published",
+        "expiry",
+        "missing-key",
+        "missing-key-link",
+        "keys-of-callers",
+        "replay-marked",
+        "replay-one-effect",
+        "replay-after-change",
+        "concurrent-conflict",
+        "concurrent-one-effect",
+        "lost-answer",
+        "replay-refusal",
+        "invalid-frees-key",
+        "failure-forgotten",
+        "failure-says-when",
+        "challenge",
+        "retry-after",
+        "problem-promised",
+    }
+
+
+def test_what_the_profile_says_wrongly_is_not_applicable(profile: Profile) -> None:
+    useless = replace(profile, invalid_body=profile.body, fail=profile.recover, id_pointer="/none")
+    found = tried(useless, "", [keys.case_of_key, keys.new_key, keys.keys_of_callers, *all_of(failures)])
+    assert with_result(found, Result.PASS) == {"empty-content"}
+    assert with_result(found, Result.FAIL) == set()
+
+
+def test_a_failure_that_is_remembered_is_seen_without_counting(profile: Profile) -> None:
+    found = tried(replace(profile, count_path=None), "remembers its failures", [failures.failure_forgotten])
+    assert with_result(found, Result.FAIL) == {"failure-forgotten"}
 
 
 def test_every_rule_can_be_broken() -> None:
