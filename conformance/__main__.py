@@ -13,7 +13,7 @@ from conformance.profile import ProfileError
 from conformance.reading import DEFAULT, read_profile
 from conformance.rules import ALL
 from conformance.run import Unusable, max_requests, run
-from conformance.wire import Unreachable
+from conformance.wire import Unreachable, Wire
 
 TIME_LIMIT_SECONDS = 300
 
@@ -39,7 +39,7 @@ def main(words: list[str] | None = None) -> int:
             given.out.write_text(report, "utf-8")
         else:
             sys.stdout.write(report)
-    except (ProfileError, Unreachable, Unusable, ValueError, OSError) as error:
+    except (ProfileError, Unreachable, Unusable, OSError) as error:
         return _unusable(str(error))
     return 1 if found.failed(given.strict) else 0
 
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # nobody says yes by a typing mistake
         description="Does an API keep the rules of the Idempotency-Key header? docs/conformance.md lists them.",
     )
-    made.add_argument("url", metavar="URL", help="of the API, such as http://127.0.0.1:8000")
+    made.add_argument("url", metavar="URL", type=_address, help="of the API, such as http://127.0.0.1:8000")
     made.add_argument("--yes-it-creates-orders", action="store_true", help="required: the requests have effects")
     made.add_argument("--profile", type=Path, default=DEFAULT, metavar="FILE", help="of the API; default: OrderOnce's")
     made.add_argument("--format", choices=sorted(reports.FORMATS), default="text")
@@ -58,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--strict", action="store_true", help="a SHOULD that is not kept counts as well")
     made.add_argument("--time-limit", type=float, default=TIME_LIMIT_SECONDS, metavar="SECONDS")
     return made
+
+
+def _address(text: str) -> str:
+    try:
+        return Wire(text, 1).url
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _unusable(sentence: str) -> int:

@@ -21,7 +21,7 @@ _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 def as_text(run: Run, strict: bool) -> str:
     """A line for each rule; for each that is not kept, what was seen and the requests that show it."""
     hide = _hiding(run)
-    lines = [f"{run.profile.name} at {run.url}", ""]
+    lines = [hide(f"{run.profile.name} at {run.url}"), ""]
     for one in run.verdicts:
         mark = {Result.PASS: "pass", Result.FAIL: "FAIL", Result.NOT_APPLICABLE: "n/a"}[one.result]
         lines.append(f"{mark:<5}{one.rule.level:<7} {one.rule.id:<23} {one.rule.text}")
@@ -49,8 +49,8 @@ def as_json(run: Run, strict: bool) -> str:
         for one in run.verdicts
     ]
     document = {
-        "api": run.url,
-        "profile": run.profile.name,
+        "api": hide(run.url),
+        "profile": hide(run.profile.name),
         "passed": not run.failed(strict),
         "summary": dict(Counter(one.result for one in run.verdicts)),
         "rules": rules,
@@ -65,7 +65,7 @@ def as_junit(run: Run, strict: bool) -> str:
     skipped = [one for one in run.verdicts if one.result is not Result.PASS and one not in counting]
     suite = ElementTree.Element(
         "testsuite",
-        name=f"conformance of {_xml(run.profile.name)}",
+        name=_xml(hide(f"conformance of {run.profile.name}")),
         tests=str(len(run.verdicts)),
         failures=str(len(counting)),
         errors="0",

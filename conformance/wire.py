@@ -94,6 +94,8 @@ class Wire:
     def __init__(self, url: str, timeout: float) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
+        if "@" in parts.netloc:
+            raise ValueError("the address must not have a user name or a password: put credentials into a header")
         try:
             port = parts.port
         except ValueError:

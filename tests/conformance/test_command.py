@@ -112,7 +112,6 @@ def test_what_cannot_be_tried_is_one_sentence_and_status_two(
     with serving(Careful()) as url:
         for words, said in (
             ([f"http://127.0.0.1:{free_port()}"], "cannot be reached: Connection refused"),
-            (["ftp://127.0.0.1"], "is not the http or https address of an API"),
             ([url, "--profile", str(tmp_path / "none.toml")], "cannot be read"),
             ([url, *wrong], "The profile's request is not accepted (400)"),
             ([url, *no_hook], "the hook POST /nowhere was answered 404"),
@@ -134,6 +133,15 @@ def test_what_was_made_to_fail_is_mended_also_when_the_time_is_over() -> None:
             failures.failure_says_when.check(trial)
     assert service.outages == 1
     assert not service.down
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1", "http://alice:secret@127.0.0.1"])
+def test_what_is_not_an_address_is_refused_before_it_is_shown(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([address, YES])
+    said = capsys.readouterr().err
+    assert "address" in said
+    assert "secret" not in said
 
 
 def test_a_hook_may_be_a_command_that_is_told_the_resource(tmp_path: Path) -> None:

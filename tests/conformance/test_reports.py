@@ -112,7 +112,7 @@ def test_the_text_shows_why_and_the_requests_that_show_it() -> None:
 @pytest.mark.parametrize("report", FORMATS)
 @given(st.text("abc/ ?\"'<>&%\\é", min_size=6, max_size=12).filter(lambda text: text.strip() == text))
 def test_no_report_shows_a_secret_wherever_it_comes_up(report: str, secret: str) -> None:
-    profile = replace(PROFILE_OF_ALICE, secrets=frozenset({secret, "b"}))
+    profile = replace(PROFILE_OF_ALICE, name=f"of {secret}", secrets=frozenset({secret, "b"}))
     fields = (("Authorization", f"Bearer {secret}"), ("X-Echo", secret))
     request = Request("POST", f"/orders?token={quote(secret)}", fields, f"<{secret}>".encode())
     answer = Answer(500, (("Set-Cookie", "plain"), ("X-Echo", secret)), b"x" * 1995 + secret.encode())
