@@ -67,8 +67,8 @@ class Careful:
             self.outages += self.down
             return Reply(204)
         caller = self._caller(headers)
-        if method in ("GET", "HEAD") and self.fault == "answers a GET by its key":
-            self._replay_any(caller, headers)
+        if method == "GET" and "Idempotency-Key" in headers:
+            self._get_with_key(caller, headers)
         if path == "/orders":
             return self._place(caller, headers, body) if method == "POST" else self._not_allowed()
         if path == "/mine":
@@ -79,7 +79,12 @@ class Careful:
     # --- placing ---
 
     def _place(self, caller: str, headers: Message, body: bytes) -> Reply:
-        key = self._key(headers.get_all("Idempotency-Key") or [])
+        values = headers.get_all("Idempotency-Key") or []
+        if not values and self.fault == "takes a second request without a key":
+            if ("", body) in self.refused:
+                return self._new_order(caller, body)
+            self.refused.add(("", body))
+        key = self._key(values)
         if self.fault == "fails on a request without content" and not body:
             raise Refused(self._problem(500, "broken", "The service is broken"))
         if key is None:
@@ -163,6 +168,8 @@ class Careful:
         if self.fault == "answers a second refusal with the order" and (name[1], body) in self.refused:
             return record.reply or Reply(500)
         self.refused.add((name[1], body))
+        if self.fault == "takes a key that is used again":
+            return self._new_order(name[0], body)
         if self.fault == "forgets a key that is used again":
             del self.records[name]
         status = 409 if self.fault == "answers a reused key with 409" else 422
@@ -211,9 +218,12 @@ class Careful:
         challenge = {} if self.fault == "refuses who is unknown without a challenge" else {"WWW-Authenticate": "Bearer"}
         raise Refused(self._problem(401, None, "Unauthorized", **challenge))
 
-    def _replay_any(self, caller: str, headers: Message) -> None:
-        key = (headers.get("Idempotency-Key") or "").strip('"')
-        if (record := self.records.get((caller, key))) and record.reply:
+    def _get_with_key(self, caller: str, headers: Message) -> None:
+        name = (caller, headers["Idempotency-Key"].strip('"'))
+        if self.fault == "uses up the key of a GET":
+            self.records.setdefault(name, Record(b"", self._json(200, {})))
+        record = self.records.get(name)
+        if self.fault == "answers a GET by its key" and record and record.reply:
             raise Refused(record.reply)
 
     def _one_order(self, method: str, path: str) -> Reply:
@@ -238,7 +248,7 @@ class Careful:
 
     def _unavailable(self) -> Reply:
         if self.fault == "fails with 500":
-            return self._problem(500, "broken", "The service is broken")
+            return self._problem(500, "broken", "The service is broken", **{"Retry-After": "1"})
         when = {
             "says to try again soon": "soon",
             "says to try again at a date": "Fri, 31 Dec 1999 23:59:59 GMT",
