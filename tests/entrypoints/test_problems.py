@@ -5,15 +5,17 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.entrypoints.problems import KINDS, Problem
 from chalicelib.settings import app_settings
+from deploy.callers import caller_settings
 from deploy.gateway import gateway_responses
 from tests.support import gateway
 from tests.support.customer import Reply
@@ -87,8 +89,10 @@ def test_the_answer_says_its_page_whether_it_is_retryable_and_what_to_quote(shop
     assert reply.json["instance"] == f"urn:correlation-id:{reply.headers['x-correlation-id']}"
 
 
-def test_the_gateways_own_refusal_of_a_body_is_a_kind_too() -> None:
-    answer = gateway_responses("https://shop.example/")["BAD_REQUEST_BODY"]
+def test_the_gateways_own_refusal_of_a_body_is_a_kind_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_stage = replace(caller_settings("prod"), problem_base_url="https://shop.example/")
+    monkeypatch.setattr("deploy.gateway.caller_settings", lambda _: of_stage)
+    answer = gateway_responses("prod")["BAD_REQUEST_BODY"]
     document = json.loads(answer["responseTemplates"]["application/json"])
     kind = KINDS["not-an-order"]
     assert document["type"] == "https://shop.example/not-an-order"
@@ -122,6 +126,7 @@ def test_the_instance_is_the_correlation_id_as_a_urn_whoever_answers(
 ) -> None:
     """The service, Chalice, or the server before it."""
 
+    @settings(max_examples=25)
     @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128) | st.none())
     def answered(mine: str | None) -> None:
         headers = {} if mine is None else {"X-Correlation-Id": mine}

@@ -44,6 +44,7 @@ def oasdiff() -> Path:
 TO_RUN = (
     'REQUIRE_OPENAPI_TOOLS=1 make test ARGS="-n 0 -o faulthandler_timeout=900 tests/openapi", with Go and a network'
 )
+"""The first run builds oasdiff, and installs schemathesis."""
 
 
 def breaking(before: Path, after: Path) -> list[Breaking]:

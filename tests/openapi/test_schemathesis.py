@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
@@ -46,7 +47,8 @@ def tried(document: Path, api: Api, *options: str) -> subprocess.CompletedProces
     program = python_with(HERE / "requirements.txt", ROOT / ".cache" / "schemathesis").with_name("st")
     command = [str(program), "--config-file", str(HERE / "schemathesis.toml"), "run", str(document), "--url", api.url]
     command += ["--header", f"Authorization: Bearer {api.token}", "--checks", "all", "--seed", "1"]
-    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    with TemporaryDirectory() as folder:  # what it remembers of a run, it would try first in the next
+        return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_whatever_is_made_of_the_description_is_answered_as_it_says(api: Api) -> None:
