@@ -141,7 +141,7 @@ class AppSettings:
             max_concurrency=read.number("CONSUMER_MAX_CONCURRENCY", 2, at_least=2, at_most=1000),
             auth=read.auth(),
             user_pool_arn=read.optional("USER_POOL_ARN", *_USER_POOL),
-            user_pool_scopes=tuple(read.text("USER_POOL_SCOPES", _USERS_AND_SERVICES, *_SCOPES).split(",")),
+            user_pool_scopes=tuple((read.optional("USER_POOL_SCOPES", *_SCOPES) or _USERS_AND_SERVICES).split(",")),
             cors_origin=read.optional("CORS_ORIGIN", *_ORIGIN),
             problem_base_url=read.text("PROBLEM_BASE_URL", "", *_BASE_URL) or "https://orderonce.example/problems/",
             log_format=read.choice("LOG_FORMAT", "json", "text"),

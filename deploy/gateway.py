@@ -54,7 +54,7 @@ _LOGGED = {
     "caller": "$context.identity.userArn",
     "sourceIp": "$context.identity.sourceIp",
     "trace": "$context.xrayTraceId",
-    "error": "$context.error.message",
+    "error": "$context.error.responseType",
 }
 """What the access log has of each request. `apiRequestId` is the correlation id of a request without one. Nothing
 quotes the body, as `$context.error.validationErrorString` does: a body may have anything in it, a card number too.

@@ -82,6 +82,8 @@ class _OneRequestAtATime(DomainDispatcherApplication):
         return self._backend_of[host]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.keys() & {"HTTP_ORIGIN", "HTTP_SEC_FETCH_SITE"}:  # a web page in a browser, and no client of AWS
+            return Response("Not for web pages.", 403)(environ, start_response)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         try:
             with self._guards.turn(target):

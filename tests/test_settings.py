@@ -83,7 +83,9 @@ def test_a_stage_of_customers_needs_its_user_pool_and_the_clients_that_it_accept
         with pytest.raises(BadSetting, match=f"^the setting {name} is missing$"):
             Settings.from_environment(WHOLE | POOL | {name: ""})
     assert Settings.from_environment(WHOLE).user_pool_clients == frozenset()
-    assert AppSettings.from_environment({}).user_pool_scopes == ("aws.cognito.signin.user.admin", "orderonce/service")
+    for given in ({}, {"USER_POOL_SCOPES": " "}):
+        scopes = AppSettings.from_environment(given).user_pool_scopes
+        assert scopes == ("aws.cognito.signin.user.admin", "orderonce/service")
 
 
 @pytest.mark.parametrize("auth", ["iam", "cognito", "none"])

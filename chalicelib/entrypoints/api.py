@@ -183,6 +183,8 @@ def _invalid_order(refused: Invalid) -> Problem:
 def _explain_key(service: Service, customer_id: str, text: str) -> Answer:
     key = _parsed_key(text)
     order = service.orders.get(order_id_from_key(customer_id, key))
+    if order and order.customer_id != customer_id:
+        order = None  # a producer chose this id for somebody else's order
     document: dict[str, Any] = {"idempotencyKey": key, "used": order is not None}
     if order:
         document |= {"orderId": order.order_id, "status": order.status.value}

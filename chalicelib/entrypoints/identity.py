@@ -82,7 +82,7 @@ def _of_token(claims: Mapping[str, Any], settings: Settings) -> Caller:
         raise _unauthenticated(SEND_A_TOKEN)
     if _text(claims, "client_id") not in settings.user_pool_clients:
         raise _unauthenticated("This access token is of an app client that this stage does not accept.")
-    if _text(claims, "username") is None:  # no user: the app client itself
+    if sub == _text(claims, "client_id"):  # no user: the app client itself
         if SERVICE_SCOPE not in str(claims.get("scope", "")).split():
             raise forbidden(Caller(Role.SERVICE, sub), f"A service needs the scope {SERVICE_SCOPE}.")
         return Caller(Role.SERVICE, sub)

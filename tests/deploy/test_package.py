@@ -231,7 +231,7 @@ def test_the_api_is_traced_and_keeps_an_access_log(package: Package) -> None:
 
 
 BODILESS = {
-    "error.message",
+    "error.responseType",
     "httpMethod",
     "identity.sourceIp",
     "identity.userArn",

@@ -93,6 +93,11 @@ def test_a_scope_of_services_makes_no_user_a_service() -> None:
     assert ask(ALICE | {"scope": "aws.cognito.signin.user.admin orderonce/service"}).role is Role.CUSTOMER
 
 
+def test_no_user_is_a_service_whatever_is_missing_in_the_token() -> None:
+    nameless = {name: value for name, value in ALICE.items() if name != "username"}
+    assert ask(nameless | {"scope": "orderonce/service"}) == Caller(Role.CUSTOMER, "sub-alice", "sub-alice")
+
+
 # --- groups ---
 
 

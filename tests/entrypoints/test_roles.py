@@ -8,6 +8,7 @@ import pytest
 
 import app as entry
 from chalicelib import exact_json
+from chalicelib.domain.idempotency import order_id_from_key
 from tests.support import gateway
 from tests.support.aws_calls import AwsCalls
 from tests.support.callers import ALICE, ARN, BOB, OPERATOR, POOL, SERVICE, Claims
@@ -195,6 +196,28 @@ def test_a_key_or_a_cursor_leads_to_nobody_elses_orders(shop: Shop) -> None:
     assert shop.calls.operations() == []
     listed = ask(ALICE, route, customer_id=id_of(ALICE), query=f"?cursor={bobs}").json["orders"]
     assert {order["customerId"] for order in listed} <= {id_of(ALICE)}
+
+
+def test_a_key_names_nobody_elses_order_though_a_producer_chose_its_id(shop: Shop) -> None:
+    taken = order_id_from_key(id_of(ALICE), "k")
+    shop.produce(shop.event(taken, "p1", customerId=id_of(BOB)))
+    shop.run_queue()
+    route = "GET /customers/{customerId}/orders"
+    found = ask(ALICE, route, customer_id=id_of(ALICE), query="?idempotencyKey=k")
+    assert found.json == {"idempotencyKey": "k", "used": False}
+    refused = place(ALICE, customerId=None)
+    assert (refused.status, refused.json["orderId"]) == (422, taken)
+    assert b"sub-bob" not in refused.body
+
+
+def test_a_list_has_nobody_elses_order_though_the_index_lags(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the id of an order of Alice had been deleted, and used again by a producer for Bob."""
+    mine, bobs = place(ALICE, customerId=None).order_id, place(BOB, customerId=None).order_id
+    repository = type(shop.service.orders)
+    read = repository.get_all
+    monkeypatch.setattr(repository, "get_all", lambda self, ids: read(self, [*ids, bobs]))
+    listed = ask(ALICE, "GET /customers/{customerId}/orders", customer_id=id_of(ALICE)).json["orders"]
+    assert [order["orderId"] for order in listed] == [mine]
 
 
 def test_an_encoded_or_a_differently_spelled_customer_is_compared_as_it_is_read(shop: Shop) -> None:

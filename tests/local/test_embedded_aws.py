@@ -221,6 +221,18 @@ def test_a_connection_serves_one_request_after_another(embedded_aws: EmbeddedAws
             assert connection.sock is first
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+@pytest.mark.parametrize("mark", [{"Origin": "https://shop.example"}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+def test_no_web_page_can_call_it(embedded_aws: EmbeddedAws, method: str, mark: dict[str, str]) -> None:
+    """A page that a browser shows could make operators' tokens, or change what DATA keeps."""
+    headers = {"X-Amz-Target": "DynamoDB_20120810.ListTables", **mark}
+    with closing(http.client.HTTPConnection(embedded_aws.url.removeprefix("http://"), timeout=30)) as connection:
+        connection.request(method, "/", b"{}", headers)
+        answer = connection.getresponse()
+        answer.read()
+    assert (answer.status, answer.getheader("Access-Control-Allow-Origin")) == (403, None)
+
+
 def test_no_request_lists_a_directory(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(dynamodb, "first", 1)
     monkeypatch.setattr(os, "listdir", None)

@@ -620,9 +620,23 @@ _CALLERS = (
     Own(
         "a user with the scope of services is a service",
         _IDENTITY,
-        'if _text(claims, "username") is None:  # no user: the app client itself',
+        'if sub == _text(claims, "client_id"):  # no user: the app client itself',
         "if SERVICE_SCOPE in str(claims.get('scope')):",
         (f"{_T_IDENTITY}::test_a_scope_of_services_makes_no_user_a_service",),
+    ),
+    Own(
+        "a user whose token lacks the username is a service",
+        _IDENTITY,
+        'if sub == _text(claims, "client_id"):  # no user: the app client itself',
+        'if _text(claims, "username") is None:',
+        (f"{_T_IDENTITY}::test_no_user_is_a_service_whatever_is_missing_in_the_token",),
+    ),
+    Own(
+        "a key that a producer's order has taken shows that order",
+        "chalicelib/entrypoints/api.py",
+        "if order and order.customer_id != customer_id:",
+        "if False:",
+        (f"{_T_ROLES}::test_a_key_names_nobody_elses_order_though_a_producer_chose_its_id",),
     ),
     Own(
         "an unsigned request is served where the gateway has no authorizer",
