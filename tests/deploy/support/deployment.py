@@ -29,6 +29,9 @@ from tests.support.template import ROOT
 T = TypeVar("T")
 
 STAGE = "dev"
+OPEN_STAGE = "open"
+"""The same stage for `chalice local`, which verifies no signature."""
+
 APP = "orderonce"
 FUNCTIONS = ("order_consumer", "recover", "dead_letter_monitor", "replay_dead_letters")
 """The app's functions beside the API's own, by the names that app.py gives them."""
@@ -161,11 +164,11 @@ class Deployment:
 
     @contextmanager
     def api(self) -> Iterator[int]:
-        """`chalice local` with the stage's settings: the API in a process here, its tables and queue deployed. Gives
-        the port."""
+        """`chalice local` with the stage's settings, but open to everybody: the API in a process here, its tables and
+        queue deployed. Gives the port."""
         port = free_port()
         log = self.project.parent / "api.log"
-        command = ["local", "--stage", STAGE, "--host", "127.0.0.1", "--port", str(port), "--no-autoreload"]
+        command = ["local", "--stage", OPEN_STAGE, "--host", "127.0.0.1", "--port", str(port), "--no-autoreload"]
         with kept([str(Path(sys.executable).with_name("chalice")), *command], self.project, self.environment, log):
             self.eventually("an answer of `chalice local`", lambda: listens(port), 60)
             yield port
@@ -242,7 +245,9 @@ def _fit(chalice: Path) -> None:
     config = chalice / "config.json"
     document = json.loads(config.read_text("utf-8"))
     _replace(document, "lambda_architecture", "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64")
-    document["stages"][STAGE]["environment_variables"]["FAIL_PAYMENT_PERCENT"] = "0"
+    own = document["stages"][STAGE]
+    own["environment_variables"]["FAIL_PAYMENT_PERCENT"] = "0"
+    document["stages"][OPEN_STAGE] = own | {"environment_variables": own["environment_variables"] | {"AUTH": "none"}}
     config.write_text(json.dumps(document, indent=2), "utf-8")
     for policy in chalice.glob(f"policy-{STAGE}-*.json"):
         text = policy.read_text("utf-8")
