@@ -186,6 +186,8 @@ class Careful:
             order = {"id": number, "caller": caller, "status": "new"}
             self.orders[number] = order
         location = "/nowhere" if self.fault == "gives a Location that leads nowhere" else f"/orders/{number}"
+        if self.fault == "answers 200 without a Location":
+            return self._json(200, dict(order))
         headers = {} if self.fault == "creates without a Location" else {"Location": location}
         if self.fault == "marks every answer as a retry's":
             headers["Idempotent-Replayed"] = "true"

@@ -10,7 +10,7 @@ import pytest
 from conformance.profile import Profile
 from conformance.reading import read_profile
 from conformance.rule import Level, Result, Rule
-from conformance.rules import ALL, failures, keys, races
+from conformance.rules import ALL, documentation, failures, keys, problems, races
 from conformance.run import Run, run
 from tests.conformance.careful import Careful
 from tests.conformance.serving import serving
@@ -91,6 +91,7 @@ BROKEN_IN_RACES = {
 ALLOWED = (
     "takes a key of any length",
     "takes any key as it is",
+    "answers 200 without a Location",
     "links by the header Link",
     "links in a detail",
     "says to try again at a date",
@@ -192,6 +193,20 @@ def test_what_the_profile_says_wrongly_is_not_applicable(profile: Profile) -> No
     found = tried(useless, "", [keys.case_of_key, keys.new_key, keys.keys_of_callers, *all_of(failures)])
     assert with_result(found, Result.PASS) == {"empty-content"}
     assert with_result(found, Result.FAIL) == set()
+
+
+@pytest.mark.parametrize(
+    ("rules", "not_applicable"),
+    [
+        ([problems.problem_documents], {"problem-documents"}),
+        ([documentation.missing_key, problems.problem_documents, problems.problem_phrase], {"problem-phrase"}),
+    ],
+    ids=["no errors", "no error without a type of its own"],
+)
+def test_problems_that_did_not_come_up_are_not_judged(
+    profile: Profile, rules: list[Rule], not_applicable: set[str]
+) -> None:
+    assert with_result(tried(profile, "", rules), Result.NOT_APPLICABLE) == not_applicable
 
 
 def test_a_failure_that_is_remembered_is_seen_without_counting(profile: Profile) -> None:
