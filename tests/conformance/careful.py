@@ -207,6 +207,8 @@ class Careful:
                 return None
             status = 422 if self.fault == "answers a missing key with 422" else 400
             raise Refused(self._problem(status, "key-missing", "The key is missing"))
+        if self.fault == "fails on a long key" and len(values[0]) > 255:
+            raise Refused(self._problem(500, "broken", "The service is broken"))
         try:
             return read_key(self.fault, values)
         except BadKey:
