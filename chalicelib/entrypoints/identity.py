@@ -68,10 +68,13 @@ def unauthenticated(detail: str) -> Problem:
 
 
 def groups(claim: object) -> frozenset[str]:
-    """The names of a `cognito:groups` claim, which arrives as `a,b`, `[a, b]` or a list. Never a part of a name."""
+    """The names of a `cognito:groups` claim, which arrives as `a,b`, `[a b]`, `[a, b]` or a list; never a part of one.
+
+    A name has no white space in it (Amazon Cognito API Reference, "CreateGroup", GroupName).
+    """
     if isinstance(claim, str):
         bare = claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim
-        claim = [name.strip() for name in bare.split(",")]
+        claim = bare.replace(",", " ").split()
     names = claim if isinstance(claim, list) else []
     return frozenset(name for name in names if isinstance(name, str) and name)
 
