@@ -54,7 +54,7 @@ class World:
         self.events.update(entry["DetailType"] for entry in Entries)
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Any:
+    def charge(self, payment_key: str, amount: Decimal, currency: str, **_: str | None) -> Any:
         from chalicelib.domain.outcomes import Charged
 
         with self.lock:

@@ -35,8 +35,16 @@ class SimulatedPayments:
     decline_percent: int = 0
     clock: Clock = utc_now
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
-        """As the port says."""
+    def charge(
+        self,
+        payment_key: str,
+        amount: Decimal,
+        currency: str,
+        *,
+        method: str | None = None,
+        customer_id: str | None = None,
+    ) -> Charged | Declined:
+        """As the port says, whatever the method is."""
         return _clear(lambda: self._charge(payment_key, amount, currency))
 
     def refund(self, payment_key: str) -> Refunded | NothingToRefund:

@@ -126,7 +126,8 @@ def create(order: Order, at: datetime) -> Create:
 
 def create_failed(order: Order, at: datetime, failure: str, reason: str) -> Create:
     """A producer's order that the catalogue refuses, stored where its producer can look it up."""
-    return Create(order.moved(HistoryEntry(Status.FAILED, at, reason[:_MAX_REASON_LENGTH]), failure_reason=failure))
+    entry = HistoryEntry(Status.FAILED, at, reason[:_MAX_REASON_LENGTH])
+    return Create(order.moved(entry, failure_reason=failure, payment_method=None))
 
 
 def reserve(order: Order, at: datetime) -> Move:
@@ -221,4 +222,8 @@ def _new_entry(at: datetime) -> OutboxEntry:
 
 
 def _move(verb: str, order: Order, at: datetime, reason: str | None = None, **fields: Any) -> Move:
-    return Move(order, target_of(verb, order.status), at, reason, **fields)
+    target = target_of(verb, order.status)
+    if target is not Status.RESERVED:
+        # With this the charge is decided. Removed whatever `order` says: it may be as a message has it.
+        fields["extra_fields"] = {**fields.get("extra_fields", {}), "payment_method": None}
+    return Move(order, target, at, reason, **fields)

@@ -117,6 +117,7 @@ FIELDS = (
     Field("currency", "currency", _ALWAYS | In.REQUEST),
     Field("created_at", "createdAt", _ALWAYS, _TIME),
     Field("shipping_address", "shippingAddress", _SHOWN | In.MESSAGE | In.REQUEST, _ADDRESS),
+    Field("payment_method", "paymentMethod", In.ITEM | In.MESSAGE | In.REQUEST),
     Field("updated_at", "updatedAt", _SHOWN, _TIME),
     Field("failure_reason", "failureReason", _SHOWN),
     Field("payment_id", "paymentId", _SHOWN),
@@ -146,9 +147,11 @@ def write(order: Order, place: In) -> Document:
 
 
 def write_values(values: Mapping[str, Any]) -> Document:
-    """Values by attribute, under their names in documents; None is left out."""
-    written = ((_BY_ATTRIBUTE[attribute], value) for attribute, value in values.items())
-    return {field.name: field.codec.write(value) for field, value in written if value is not None}
+    """Values by attribute, under their names in documents; None stays None."""
+    return {
+        (field := _BY_ATTRIBUTE[attribute]).name: None if value is None else field.codec.write(value)
+        for attribute, value in values.items()
+    }
 
 
 def read(document: Mapping[str, Any], place: In) -> dict[str, Any]:

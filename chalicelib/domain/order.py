@@ -131,7 +131,7 @@ class Order:
     """An order as it is stored, or as a message says that it was when the message was sent.
 
     `payment_key` names its payment (`domain/payment_key.py`); `reserved` is what it took of each product. Neither ever
-    changes once it is set.
+    changes once it is set. `payment_method` is the payment provider's token: it is there until the charge is decided.
     """
 
     order_id: str
@@ -146,6 +146,7 @@ class Order:
     updated_at: datetime
     history: tuple[HistoryEntry, ...]
     shipping_address: Address | None = None
+    payment_method: str | None = None
     request_id: str | None = None
     correlation_id: str | None = None
     failure_reason: str | None = None

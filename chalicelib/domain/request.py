@@ -38,6 +38,7 @@ class OrderRequest:
     total_amount: Decimal
     currency: str
     shipping_address: Address | None = None
+    payment_method: str | None = None
 
     @property
     def quantities(self) -> dict[str, int]:
@@ -103,7 +104,7 @@ class HasContent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the fingerprint covers, and nothing else: not names, unit prices or times."""
+    """What the fingerprint covers, and nothing else: not names, unit prices, payment methods or times."""
 
     customer_id: str
     quantities: Mapping[str, int]

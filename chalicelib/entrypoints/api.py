@@ -126,7 +126,7 @@ def _reached(order_id: str, result: OperationResult) -> Order:
         case ShipmentDiffers(order, attributes):
             detail = f"{', '.join(map(fields.name_of, attributes))}: what is there cannot be changed."
             there = fields.write_values({name: getattr(order, name) for name in ("carrier", "tracking_number")})
-            members = {"orderStatus": order.status.value} | there
+            members = {"orderStatus": order.status.value} | {n: v for n, v in there.items() if v is not None}
             raise Problem("shipment-differs", detail, members)
         case reached:
             return reached.order

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib import times
-from chalicelib.domain import ids
+from chalicelib.domain import ids, payment_method
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -26,6 +26,7 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
     "visible": ids.is_visible,
     "nfc": ids.is_composed,
     "path-segment": ids.is_path_segment,
+    "payment-method": payment_method.has_no_card_number,
     "date-time": _is_instant,
 }
 """Each `format` that the schemas use, for text; anything else has every format."""

@@ -28,12 +28,15 @@ class BatchPayments:
 
     def charge(self, orders: Sequence[Order]) -> list[Charged | Declined | Unknown]:
         """An answer for each order, in their order."""
-        payments = self.payments
-        return self._ask(orders, lambda order: payments.charge(order.payment_key, order.total_amount, order.currency))
+        return self._ask(orders, self._charge)
 
     def refund(self, orders: Sequence[Order]) -> list[Refunded | RefundPending | NothingToRefund | Unknown]:
         """An answer for each order, in their order."""
         return self._ask(orders, lambda order: self.payments.refund(order.payment_key))
+
+    def _charge(self, order: Order) -> Charged | Declined:
+        key, amount, method = order.payment_key, order.total_amount, order.payment_method
+        return self.payments.charge(key, amount, order.currency, method=method, customer_id=order.customer_id)
 
     def _ask(self, orders: Sequence[Order], call: Callable[[Order], T]) -> list[T | Unknown]:
         futures: list[Future[T]] = [self.pool.submit(call, order) for order in orders]

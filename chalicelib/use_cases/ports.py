@@ -215,8 +215,19 @@ class Payments(Protocol):
     elsewhere, or the key was used for another amount).
     """
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
-        """Take the money, once. Raises PaymentUnknown."""
+    def charge(
+        self,
+        payment_key: str,
+        amount: Decimal,
+        currency: str,
+        *,
+        method: str | None = None,
+        customer_id: str | None = None,
+    ) -> Charged | Declined:
+        """Take the money, once, from the customer's `method`: a token, which counts until the charge is decided.
+
+        Raises PaymentUnknown.
+        """
         ...
 
     def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:

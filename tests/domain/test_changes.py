@@ -55,12 +55,23 @@ def test_a_transition_changes_what_it_names_and_nothing_else(verb: str, status: 
             MOVES[verb](order)
         return
     target, reason, stock, fields = AFTER[verb, status]
+    if verb != "reserve":
+        fields = fields | {"payment_method": None}
     move = MOVES[verb](order)
     assert move.after == replace(order.moved(HistoryEntry(Status(target), LATER, reason)), **fields)
     assert move.after.history == (*order.history, move.entry)
     assert move.stock == stock
     assert (move.order_id, move.before) == ("o1", order)
     assert (move.outbox is Unchanged.UNCHANGED) is (verb == "reserve")
+
+
+def test_every_move_but_reserving_drops_the_payment_method_also_one_that_it_does_not_know_of() -> None:
+    for arrow in TRANSITIONS:
+        move = MOVES[arrow.verb](standing(arrow.source))
+        assert ("payment_method" in move.extra_fields) is (arrow.verb != "reserve")
+    order = standing(Status.PENDING, payment_method="pm_1")
+    assert changes.create(order, LATER).after.payment_method == "pm_1"
+    assert changes.create_failed(order, LATER, "PRICE_MISMATCH", "why").after.payment_method is None
 
 
 def test_a_batch_touches_a_product_once() -> None:

@@ -25,9 +25,11 @@ ADDRESS = {"street": "s", "city": "c", "state": "st", "zip": "z", "country": "DE
 DOCUMENTS: list[dict[str, Any]] = [
     {"customerId": "c1", "items": [LINE], "totalAmount": Decimal("59.98")},
     {"customerId": "c1", "items": [LINE, LINE], "totalAmount": 120, "currency": "USD", "shippingAddress": ADDRESS},
+    {"customerId": "c1", "items": [LINE], "totalAmount": 60, "paymentMethod": "pm_1MqLiJLkdIwHu7ixUEgbFdYl"},
     {"userId": "c1", "items": [{"productId": "p", "qty": 1}], "totalAmount": 1},
     {"orderId": "o1", "customerId": "c1", "items": [LINE], "totalAmount": 60, "createdAt": "2026-04-20T14:30:00Z"},
     {"orderId": "o1", "userId": "c1", "items": [LINE], "totalAmount": 60, "correlationId": "k", "shop": {"a": [1]}},
+    {"orderId": "o1", "customerId": "c1", "items": [LINE], "totalAmount": 60, "paymentMethod": "tok_visa"},
     {"reason": TEXT},
     {"carrier": TEXT, "trackingNumber": TEXT},
     {},
@@ -35,6 +37,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 NASTY: list[Any] = [
     *("", " ", "a b", "a/b", "a%b", ".", "..", "\n", "x\n", "é", "e\u0301", "\u200b", "\ud800", "東", "usd", "USD\n"),
     *("x" * 64, "x" * 65, "x" * 128, "x" * 129, "x" * 256, "x" * 257, "2026-04-20T14:30:00", "2026-04-20", "o1"),
+    *("4111111111111111", "pm_4111-1111-1111-1111", "4111 1111 1111 1111", "4111111111111112", "x" * 255),
     *(0, 1, -1, 1_000_000, 1_000_001, 10**12 - 1, 10**12, 10**24, True, False, None),
     *map(Decimal, ("0.01", "0", "0.00", "0.009", "-0.01", "1.0", "1.50", "1E+2", "999999999999.99", "1E+12", "1E-20")),
     *(0.5, 1.0, [], {}, [1], {"a": 1}, [LINE] * 50, [LINE] * 51, [LINE, {}], {**LINE, "qty": 1}, {**ADDRESS, "x": "y"}),

@@ -1,4 +1,4 @@
-"""No token, address or body in any log line or event, whichever path a request or a message takes."""
+"""No token, address, payment method or body in any log line or event, whichever path a request or a message takes."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,8 +15,11 @@ from tests.support.payments import TimesOut
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
 
-TOKEN, COOKIE, ADDRESS, NAME, OTHER = (f"planted-{what}-4f1c" for what in ("token", "cookie", "street", "name", "card"))
-SECRETS = (TOKEN, COOKIE, ADDRESS, NAME, OTHER)
+TOKEN, COOKIE, ADDRESS, NAME, METHOD, OTHER = (
+    f"planted-{what}-4f1c" for what in ("token", "cookie", "street", "name", "method", "card")
+)
+CARD = "4111111111111111"
+SECRETS = (TOKEN, COOKIE, ADDRESS, NAME, METHOD, OTHER, CARD)
 SHIPPING = {"street": ADDRESS, "city": ADDRESS, "country": ADDRESS, "zip": ADDRESS, "state": ADDRESS}
 LINE = {"productId": "p1", "quantity": 1, "productName": NAME}
 
@@ -47,7 +50,8 @@ def send(
 
 
 def body(**fields: object) -> dict[str, object]:
-    return a_body(None, items=[LINE], shippingAddress=SHIPPING, customerId=None, totalAmount=10, **fields)
+    own = {"shippingAddress": SHIPPING, "paymentMethod": METHOD}
+    return a_body(None, items=[LINE], customerId=None, totalAmount=10, **own | fields)
 
 
 def place(shop: Shop, key: str = "k") -> str:
@@ -61,6 +65,7 @@ def refused(shop: Shop) -> None:
     for sent in (
         body(cardNumber=OTHER),
         body(currency=OTHER),
+        *(body(paymentMethod=method) for method in (CARD, f"pm_{CARD}", int(CARD), [CARD], {CARD: CARD}, f"{METHOD} ")),
         body() | {"totalAmount": OTHER},
         body() | {"items": [LINE | {"quantity": OTHER}]},
         body() | {"items": [LINE | {"productId": OTHER}]},
@@ -116,14 +121,17 @@ def consumed(shop: Shop) -> None:
     place(shop)
     shop.payments.on("charge", TimesOut.BEFORE)
     shop.run_queue()
-    event = an_event("o1", {"p1": 1}, shippingAddress=SHIPPING)
+    event = an_event("o1", {"p1": 1}, shippingAddress=SHIPPING, paymentMethod=METHOD)
+    shop.produce(event | {"orderId": "o2", "paymentMethod": CARD}, event | {"orderId": "o3", "totalAmount": 1})
     shop.produce(
         event, event | {"totalAmount": OTHER}, {OTHER: OTHER}, OTHER, event | {"items": [LINE | {"productId": OTHER}]}
     )
     shop.run_queue()
     shop.come_again()
     shop.run_queue()
-    assert any(ADDRESS in letter["body"] for letter in shop.dead_letters())
+    letters = shop.dead_letters()
+    assert any(ADDRESS in letter["body"] for letter in letters)
+    assert not any(CARD in letter["reason"] for letter in letters)
 
 
 @pytest.mark.parametrize("path", [refused, placed_and_read, faulty, consumed], ids=lambda path: path.__name__)

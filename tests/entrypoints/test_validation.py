@@ -31,6 +31,7 @@ BODY = {
     "totalAmount": 10,
     "currency": "USD",
     "shippingAddress": dict.fromkeys(Address.__slots__, "x"),
+    "paymentMethod": "pm_1",
 }
 OF_EVENTS = {"orderId": "o1", "createdAt": "2026-04-20T14:30:00Z", "correlationId": "k1"}
 EVENT = BODY | OF_EVENTS
@@ -131,6 +132,8 @@ AMOUNT = "must be an amount of at most two decimals"
 ID = "must be made of visible characters, without / and %"
 ORDER_ID = "must be made of letters, digits, _ and -"
 CURRENCY = "must be a currency code of three capital letters (ISO 4217)"
+CARD = "must be a token of the payment provider, not a card number"
+TOKEN = "must be visible ASCII characters"
 TIME = "must be an ISO 8601 time with its UTC offset"
 NO_TIMES = [
     *("", "yesterday", "2026-04-20", "2026-04-20T14:30:00", "2026-13-20T14:30:00Z", "2026-02-30T14:30:00Z"),
@@ -145,7 +148,7 @@ SHAPES = {
     "#/items/0/quantity": "a whole number",
     **dict.fromkeys(AMOUNTS, "a number"),
     **dict.fromkeys(["#/customerId", "#/items/0/productId", "#/items/0/productName", "#/currency"], "text"),
-    **dict.fromkeys([*ADDRESS, "#/orderId", "#/createdAt", "#/correlationId"], "text"),
+    **dict.fromkeys([*ADDRESS, "#/paymentMethod", "#/orderId", "#/createdAt", "#/correlationId"], "text"),
 }
 OF_EACH_SHAPE: list[tuple[str, Any]] = [
     *(("an object", {}), ("a list", []), ("a list", [{}]), ("text", ""), ("text", "1"), ("a flag", True)),
@@ -163,7 +166,8 @@ def test_a_value_of_another_type_is_refused_where_it_is(pointer: str) -> None:
 
 @pytest.mark.parametrize("pointer", [pointer for pointer in SHAPES if pointer not in ("#", "#/items/0")])
 def test_only_what_is_required_is_required(pointer: str) -> None:
-    optional = {"currency", "shippingAddress", "unitPrice", "productName", "state", "zip", "createdAt", "correlationId"}
+    optional = {"currency", "shippingAddress", "unitPrice", "productName", "state", "zip", "paymentMethod"}
+    optional |= {"createdAt", "correlationId"}
     assert wrong_at(pointer, NOTHING) == ([] if pointer.rpartition("/")[2] in optional else ["is required"])
 
 
@@ -204,6 +208,11 @@ BOUNDS: list[tuple[str, list[str], list[Any]]] = [
     *((pointer, ["must not be empty"], [""]) for pointer in ("#/customerId", "#/items/0/productId")),
     *((pointer, [], ["", "x" * 256]) for pointer in ("#/items/0/productName", *ADDRESS)),
     *((p, ["must have at most 256 characters"], ["x" * 257]) for p in ("#/items/0/productName", *ADDRESS)),
+    ("#/paymentMethod", [], ["p", "x" * 255, "pm_1MqLiJLkdIwHu7ixUEgbFdYl", "tok:visa|0123456789"]),
+    ("#/paymentMethod", ["must not be empty"], [""]),
+    ("#/paymentMethod", ["must have at most 255 characters"], ["x" * 256]),
+    ("#/paymentMethod", [CARD], ["4111111111111111", "pm_5555-5555-5555-4444", "3782822463100051230"]),
+    ("#/paymentMethod", [CARD, TOKEN], ["4111 1111 1111 1111", "6011111111111117\n"]),
     ("#/correlationId", [], ["", "c" * 128]),
     ("#/correlationId", ["must have at most 128 characters"], ["c" * 129]),
     ("#/orderId", [], ["o", "x" * 64, "ORD-20260420-001", "0b7e1100-6c0e-5c56-9d1c-0d3a5f0b7e11"]),
@@ -232,7 +241,7 @@ IN_NO_TEXT = "\t\n\x00\x1f\x7f\ud800\udfff"
             for pointer in ("#/customerId", "#/items/0/productId")
         ),
         *((pointer, set(IN_NO_TEXT), TEXT) for pointer in ("#/items/0/productName", *ADDRESS)),
-        ("#/correlationId", set(CHARACTERS) - set("Az09_-!~%/"), "must be visible ASCII characters"),
+        *((pointer, set(CHARACTERS) - set("Az09_-!~%/"), TOKEN) for pointer in ("#/correlationId", "#/paymentMethod")),
         ("#/orderId", set(CHARACTERS) - set("Az09_-"), ORDER_ID),
     ],
 )
@@ -279,8 +288,9 @@ def test_a_message_of_the_services_own_is_about_an_order_that_is_not_new(unseen:
         document = with_value(EVENT, pointer, f"a{unseen}")
         assert wrong(order_created, document) != []
         assert wrong(lambda d, currency: order_created(d, currency, is_new=False), document) == []
-    dots = with_value(EVENT, "#/customerId", "..")
-    assert wrong(lambda d, currency: order_created(d, currency, is_new=False), dots) == []
+    for pointer, value in (("#/customerId", ".."), ("#/paymentMethod", "4111111111111111")):
+        document = with_value(EVENT, pointer, value)
+        assert wrong(lambda d, currency: order_created(d, currency, is_new=False), document) == []
 
 
 def test_all_problems_come_at_once_each_with_its_pointer() -> None:

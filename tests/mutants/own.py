@@ -22,6 +22,7 @@ _RECOVERY = "chalicelib/use_cases/recovery.py"
 _DEAD_LETTERS = "chalicelib/use_cases/dead_letters.py"
 _MONITORING = "chalicelib/use_cases/monitoring.py"
 _SAGA = "chalicelib/use_cases/saga.py"
+_REQUEST = "chalicelib/domain/request.py"
 _PAYING = "chalicelib/use_cases/paying.py"
 _IDENTITY = "chalicelib/entrypoints/identity.py"
 
@@ -36,6 +37,7 @@ _T_MONITORING = "tests/use_cases/test_monitoring.py"
 _T_PAYING = "tests/use_cases/test_paying.py"
 _T_IDENTITY = "tests/entrypoints/test_identity.py"
 _T_ROLES = "tests/entrypoints/test_roles.py"
+_T_METHOD = "tests/use_cases/test_payment_method.py"
 _T_KEYS = "tests/use_cases/test_payment_keys.py"
 _T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
 _T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
@@ -525,8 +527,8 @@ _ANSWERS = (
     Own(
         "an order is charged once for each delivery",
         _PAYING,
-        "payments.charge(order.payment_key, order.total_amount, order.currency)",
-        'payments.charge(f"{order.payment_key}{time.monotonic()}", order.total_amount, order.currency)',
+        "key, amount, method = order.payment_key, order.total_amount, order.payment_method",
+        'key, amount, method = f"{order.payment_key}{time.monotonic()}", order.total_amount, order.payment_method',
         (f"{_T_KEYS}::test_an_order_that_a_restored_table_has_lost_is_created_again_on_the_same_payment",),
     ),
     Own(
@@ -554,6 +556,72 @@ _ANSWERS = (
         "                key = fresh_payment_key(order.order_id)\n"
         "                return changes.create(replace(order, items=lines, payment_key=key), now)",
         (f"{_T_KEYS}::test_an_order_that_a_restored_table_has_lost_is_created_again_on_the_same_payment",),
+    ),
+)
+
+_METHODS = (
+    Own(
+        "the payment method is part of the fingerprint",
+        _REQUEST,
+        "order.total_amount, order.currency, order.shipping_address)",
+        'order.total_amount, f"{order.currency}{order.payment_method}", order.shipping_address)',
+        (f"{_T_METHOD}::test_the_same_order_with_another_method_is_a_replay_and_the_first_one_is_charged",),
+    ),
+    Own(
+        "the payment method of an order that has ended is kept",
+        _CHANGES,
+        '{**fields.get("extra_fields", {}), "payment_method": None}',
+        'fields.get("extra_fields", {})',
+        (f"{_T_METHOD}::test_it_is_gone_with_the_write_that_ends_the_order",),
+    ),
+    Own(
+        "the payment method of an order that has ended is kept if its message did not have it",
+        _CHANGES,
+        "    if target is not Status.RESERVED:\n",
+        "    if target is not Status.RESERVED and order.payment_method:\n",
+        (f"{_T_METHOD}::test_it_is_gone_with_the_write_that_ends_the_order",),
+    ),
+    Own(
+        "the payment method is dropped before the charge",
+        _CHANGES,
+        "    if target is not Status.RESERVED:\n",
+        "    if target:\n",
+        (f"{_T_METHOD}::test_it_stays_until_the_charge_is_decided_whoever_asks_again",),
+    ),
+    Own(
+        "an order that the catalogue refuses keeps its payment method",
+        _CHANGES,
+        "failure_reason=failure, payment_method=None))",
+        "failure_reason=failure))",
+        (f"{_T_METHOD}::test_it_is_gone_with_the_write_that_ends_the_order",),
+    ),
+    Own(
+        "an answer shows the payment method",
+        "chalicelib/entrypoints/documents.py",
+        "    document = fields.write(order, In.ANSWER)\n",
+        '    document = fields.write(order, In.ANSWER) | {"paymentMethod": order.payment_method}\n',
+        (f"{_T_METHOD}::test_no_answer_and_no_event_has_it",),
+    ),
+    Own(
+        "a message has another payment method than its order",
+        "chalicelib/adapters/queues.py",
+        "    return exact_json.dumps(fields.write(order, In.MESSAGE))",
+        '    return exact_json.dumps(fields.write(order, In.MESSAGE) | {"paymentMethod": "pm_other"})',
+        (f"{_T_METHOD}::test_an_order_that_was_lost_is_created_again_with_the_method_of_its_message",),
+    ),
+    Own(
+        "the provider does not hear of the payment method",
+        _PAYING,
+        "method=method, customer_id=order.customer_id",
+        "method=None, customer_id=order.customer_id",
+        (f"{_T_PAYING}::test_each_order_has_its_own_payment_and_answers_are_in_the_order_of_the_orders",),
+    ),
+    Own(
+        "a card number is taken for a payment method",
+        "chalicelib/domain/payment_method.py",
+        "    return not any(\n",
+        "    return bool(text) or any(\n",
+        (f"{_T_METHOD}::test_a_card_number_is_refused_and_stored_nowhere_from_a_client",),
     ),
 )
 
@@ -654,4 +722,4 @@ _CALLERS = (
     ),
 )
 
-OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_CALLERS)
+OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_METHODS, *_CALLERS)

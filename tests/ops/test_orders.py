@@ -51,6 +51,16 @@ def test_an_order_that_does_not_exist_is_one_sentence(operator: Operator, comman
     assert operator.refused("orders", command, order_id) == f"Order {order_id[:64]!r} does not exist."
 
 
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_no_operator_is_shown_a_payment_method(operator: Operator, shop: Shop, how: tuple[str, ...]) -> None:
+    order_id = shop.place(shop.order(paymentMethod="pm_planted"), "k1").order_id
+    age(shop, order_id)
+    shown = [operator.does("orders", *words, *how) for words in (("show", order_id), ("list", "CUST-1"), ("stuck",))]
+    assert all(order_id in text for text in shown)
+    assert shop.stored(order_id)["paymentMethod"] == "pm_planted"
+    assert "pm_planted" not in repr(shown)
+
+
 # --- list ---
 
 

@@ -1,6 +1,7 @@
 """Every change that the life cycle knows, each on an order of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from chalicelib.domain import changes
@@ -24,9 +25,12 @@ MOVES: dict[str, Callable[[Order], Move]] = {
 
 
 def before(status: Status, order_id: str = "o1") -> Order:
-    """An order with an old outbox entry. What it took differs from its lines: the record counts, not the lines."""
-    order = standing(status, order_id, UNITS, outbox=OLD)
-    return standing(status, order_id, UNITS, outbox=OLD, reserved={"p1": 7}) if order.reserved else order
+    """An order with an old outbox entry. What it took differs from its lines: the record counts, not the lines.
+
+    It has a payment method, as one that an older release brought there may have at any time.
+    """
+    order = standing(status, order_id, UNITS, outbox=OLD, payment_method="pm_1")
+    return replace(order, reserved={"p1": 7}) if order.reserved else order
 
 
 def every_move() -> list[Move]:

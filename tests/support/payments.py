@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import TypeVar
 
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
@@ -27,13 +28,15 @@ Trouble = Callable[[str, str], TimesOut | None]
 class FlakyPayments:
     """Any provider, with bad days: `on("charge", TimesOut.AFTER)` spoils the next charge.
 
-    `asked` lists the calls so far; `trouble`, if it is set, decides of each call in place of what was planned.
+    `asked` lists the calls so far, `methods` the order id, method and customer of each charge; `trouble`, if it is set,
+    decides of each call in place of what was planned.
     """
 
     def __init__(self, provider: Payments, trouble: Trouble | None = None) -> None:
         self.provider = provider
         self.trouble: Trouble = trouble or self._planned
         self.asked: list[tuple[str, str]] = []
+        self.methods: list[tuple[str, str | None, str | None]] = []
         self._plans: list[tuple[str, TimesOut, int | None]] = []
         self._later: list[Callable[[], object]] = []
 
@@ -56,8 +59,18 @@ class FlakyPayments:
         """How many calls are still to take effect."""
         return len(self._later)
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
-        return self._call("charge", payment_key, lambda: self.provider.charge(payment_key, amount, currency))
+    def charge(
+        self,
+        payment_key: str,
+        amount: Decimal,
+        currency: str,
+        *,
+        method: str | None = None,
+        customer_id: str | None = None,
+    ) -> Charged | Declined:
+        self.methods.append((payment_key.partition(".")[0], method, customer_id))
+        charge = partial(self.provider.charge, payment_key, amount, currency, method=method, customer_id=customer_id)
+        return self._call("charge", payment_key, charge)
 
     def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
         return self._call("refund", payment_key, lambda: self.provider.refund(payment_key))
@@ -91,7 +104,7 @@ class ConfirmsLate:
         self._provider = provider
         self.confirm: Callable[[], Charged | Declined]
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+    def charge(self, payment_key: str, amount: Decimal, currency: str, **_: str | None) -> Charged | Declined:
         self.confirm = lambda: self._provider.charge(payment_key, amount, currency)
         return Declined("the customer has not confirmed")
 

@@ -432,8 +432,9 @@ def ask(process: Process, key: str | None, quantities: dict[str, int], customer_
     return place_order(process.service, Request(headers, {}, body, "test"))
 
 
-def produce(world: World, order_id: str, quantities: dict[str, int]) -> None:
-    body = exact_json.dumps(an_event(order_id, quantities, createdAt=None))
+def produce(world: World, order_id: str, quantities: dict[str, int], **fields: Any) -> None:
+    """An OrderCreated event of a producer's."""
+    body = exact_json.dumps(an_event(order_id, quantities, createdAt=None, **fields))
     world.queue.send_message(QueueUrl=world.stage["ORDER_QUEUE"], MessageBody=body)
 
 

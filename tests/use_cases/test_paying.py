@@ -19,7 +19,9 @@ from tests.support.aws_calls import Killed
 from tests.support.orders import an_order
 from tests.support.stage import Stage
 
-ORDERS = [an_order(f"o{n}", {"p1": n + 1}) for n in range(10)]
+ORDERS = [
+    an_order(f"o{n}", {"p1": n + 1}, customer_id=f"c{n}", payment_method=f"pm_{n}" if n else None) for n in range(10)
+]
 
 
 @dataclass
@@ -27,14 +29,22 @@ class Provider:
     """A provider that does as it is told: `does` is called with the order id ahead of each answer."""
 
     does: Callable[[str], object] = lambda _: None
-    charged: list[tuple[str, Decimal, str]] = field(default_factory=list)
+    charged: list[tuple[str, Decimal, str, str | None, str | None]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Charged | Declined:
+    def charge(
+        self,
+        payment_key: str,
+        amount: Decimal,
+        currency: str,
+        *,
+        method: str | None = None,
+        customer_id: str | None = None,
+    ) -> Charged | Declined:
         order_id = payment_key.partition(".")[0]
         with self.lock:
-            self.charged.append((order_id, amount, currency))
+            self.charged.append((order_id, amount, currency, method, customer_id))
             self.threads.add(get_ident())
         self.does(order_id)
         return Declined("no") if order_id == "o3" else Charged(f"pay-{order_id}")
@@ -70,7 +80,9 @@ def test_each_order_has_its_own_payment_and_answers_are_in_the_order_of_the_orde
     charges = [Declined("no") if n == 3 else Charged(f"pay-o{n}") for n in range(10)]
     refunds = [NothingToRefund() if n == 3 else Refunded(f"pay-o{n}") for n in range(10)]
     assert payments.charge(ORDERS) == charges
-    assert sorted(provider.charged) == sorted((o.order_id, o.total_amount, "USD") for o in ORDERS)
+    assert sorted(provider.charged) == [
+        (f"o{n}", o.total_amount, "USD", f"pm_{n}" if n else None, f"c{n}") for n, o in enumerate(ORDERS)
+    ]
     assert payments.refund(ORDERS) == refunds
     assert payments.charge(ORDERS[::-1]) == charges[::-1]
 

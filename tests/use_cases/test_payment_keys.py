@@ -275,7 +275,7 @@ class Bank:
     def __init__(self, shop: Shop) -> None:
         self.provider, self.arrived = shop.provider, False
 
-    def charge(self, payment_key: str, amount: Decimal, currency: str) -> Any:
+    def charge(self, payment_key: str, amount: Decimal, currency: str, **_: str | None) -> Any:
         return self.provider.charge(payment_key, amount, currency)
 
     def refund(self, payment_key: str) -> Any:

@@ -102,10 +102,13 @@ class SideBySide:
         return {order_id_from_key("c1", key) for key in self.keys} | self.produced.keys()
 
     def place(self) -> None:
-        """Each order at one release, and its repetition at the other: the first answer, byte for byte."""
+        """Each order at one release, and its repetition at the other: the first answer, byte for byte.
+
+        A producer's event may have a field that the old release ignores, and an order that it creates lacks.
+        """
         for order_id, quantities in self.produced.items():
             for _ in range(self.world.chance.choice((1, 2))):
-                produce(self.world, order_id, quantities)
+                produce(self.world, order_id, quantities, paymentMethod="pm_1")
         for key, quantities in self.keys.items():
             both: list[Release] = [self.old, self.new]
             self.world.chance.shuffle(both)

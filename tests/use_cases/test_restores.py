@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 STOCK = 7
+METHOD = "pm_1"
 STEPS = {"place": 4, "produce": 2, "deliver": 6, "land": 1, "recover": 1, "message_comes_again": 3, "snapshot": 2}
 """How often each is chosen, beside `restore` and `expire`."""
 
@@ -58,10 +59,28 @@ class Restores:
         steps = {**STEPS, "restore": 2, "expire": 1}
         for step in self.chance.choices([*steps], [*steps.values()], k=40):
             getattr(self, step)()
+            self.check_payment_methods()
         self.everything_comes_to_an_end()
+        self.check_payment_methods()
 
     def orders(self) -> dict[str, dict[str, Any]]:
         return {item["orderId"]: item for item in self.stage.items("ORDERS_TABLE")}
+
+    def check_payment_methods(self) -> None:
+        """An order has its payment method exactly until its charge is decided: so the provider gets no other.
+
+        Unless it was lost, and created again by a message that was sent once it had been decided.
+        """
+        decided = {
+            order["orderId"]
+            for order in (exact_json.loads(message.body) for message in self.world.queue.sent)
+            if "paymentMethod" not in order
+        }
+        for order_id, order in self.orders().items():
+            expected = METHOD if order["status"] in ("PENDING", "RESERVED") else None
+            assert order.get("paymentMethod") == expected or (order_id in decided and "paymentMethod" not in order)
+        charged = self.consumer.payments.methods
+        assert {method for order_id, method, _ in charged if order_id not in decided} <= {METHOD}
 
     def orders_of_messages(self) -> set[str]:
         return {exact_json.loads(message.body)["orderId"] for message in self.world.queue.sent}
@@ -77,7 +96,7 @@ class Restores:
         order_id = order_id_from_key("c1", key)
         if order_id not in self.orders() and order_id in self.orders_of_messages() - self.again:
             return
-        body = exact_json.dumps(a_body({"p1": 1 + number % 2}, customerId="c1")).encode()
+        body = exact_json.dumps(a_body({"p1": 1 + number % 2}, customerId="c1", paymentMethod=METHOD)).encode()
         request = Request({"content-type": "application/json", "idempotency-key": key}, {}, body, "test")
         self.people.life = self.life()
         try:
@@ -91,7 +110,7 @@ class Restores:
         order_id = f"ORD-{self.chance.randrange(5)}"
         if order_id not in self.produced:
             self.produced.add(order_id)
-            body = exact_json.dumps(an_event(order_id, {"p1": 1}, createdAt=None))
+            body = exact_json.dumps(an_event(order_id, {"p1": 1}, createdAt=None, paymentMethod=METHOD))
             self.world.queue.send_message(QueueUrl=self.stage["ORDER_QUEUE"], MessageBody=body)
 
     def deliver(self) -> None:

@@ -124,6 +124,5 @@ def _require_unmoved(update: Update, order: Order) -> None:
 
 
 def _set_extra_fields(update: Update, values: Mapping[str, Any]) -> None:
-    written = fields.write_values(values)
-    for name in map(fields.name_of, values):
-        update.set(name, written.get(name))
+    for name, value in fields.write_values(values).items():
+        update.set(name, value)

@@ -74,7 +74,9 @@ amounts = st.integers(0, 10**14 - 1).map(lambda cents: two_decimals(Decimal(cent
 instants = st.integers(0, 10**12).map(lambda ms: NOW + timedelta(milliseconds=ms))
 units = st.integers(1, 1_000_000)
 statuses = st.sampled_from(Status)
-OPTIONAL = ("request_id", "correlation_id", "failure_reason", "payment_id", "carrier", "tracking_number")
+OPTIONAL = (
+    *("request_id", "correlation_id", "failure_reason", "payment_id", "payment_method", "carrier", "tracking_number"),
+)
 orders = st.builds(
     Order,
     **dict.fromkeys(("order_id", "customer_id", "currency", "fingerprint", "payment_key"), texts),
@@ -108,7 +110,7 @@ def test_fields_have_the_apis_names_amounts_are_numbers_and_times_are_text_that_
     assert set(item) == {
         *("orderId", "customerId", "items", "totalAmount", "currency", "shippingAddress", "createdAt", "updatedAt"),
         *("status", "fingerprint", "history", "requestId", "correlationId", "failureReason", "reserved"),
-        *("paymentKey", "paymentId", "refund", "carrier", "trackingNumber"),
+        *("paymentKey", "paymentId", "paymentMethod", "refund", "carrier", "trackingNumber"),
         *OUTBOX_ATTRIBUTES,
     }
     assert set(from_item(item)["items"][0]) == {"productId", "productName", "quantity", "unitPrice"}
