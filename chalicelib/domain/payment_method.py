@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, islice
 
 _SHORTEST, _LONGEST = 12, 19
 """Digits of a card number: the most are ISO/IEC 7812-1's, the fewest those that are in use."""
@@ -16,19 +17,11 @@ def has_no_card_number(text: str) -> bool:
 
     Spaces and dashes between digits do not count, and more digits before and after them do not help.
     """
-    runs = ([int(character) for character in run if character not in " -"] for run in _RUN.findall(text))
-    return not any(
-        _ends_in_a_card_number(digits[max(0, end - _LONGEST) : end])
-        for digits in runs
-        for end in range(_SHORTEST, len(digits) + 1)
-    )
+    runs = ([int(character) for character in reversed(run) if character.isdigit()] for run in _RUN.findall(text))
+    return not any(_has_check_digit(run[at : at + _LONGEST]) for run in runs for at in range(len(run)))
 
 
-def _ends_in_a_card_number(digits: Sequence[int]) -> bool:
-    """Whether the last 12 of them, or more, add up by Luhn's algorithm (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        total += _DOUBLED[digit] if place % 2 else digit
-        if place + 1 >= _SHORTEST and total % 10 == 0:
-            return True
-    return False
+def _has_check_digit(digits: Sequence[int]) -> bool:
+    """Whether the first 12 of them, or more, read backwards are right by Luhn's algorithm (ISO/IEC 7812-1, annex B)."""
+    sums = accumulate(_DOUBLED[digit] if place % 2 else digit for place, digit in enumerate(digits))
+    return any(total % 10 == 0 for total in islice(sums, _SHORTEST - 1, None))

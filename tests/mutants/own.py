@@ -619,8 +619,8 @@ _METHODS = (
     Own(
         "a card number is taken for a payment method",
         "chalicelib/domain/payment_method.py",
-        "    return not any(\n",
-        "    return bool(text) or any(\n",
+        "    return not any(_has_check_digit",
+        "    return bool(text) or any(_has_check_digit",
         (f"{_T_METHOD}::test_a_card_number_is_refused_and_stored_nowhere_from_a_client",),
     ),
 )
