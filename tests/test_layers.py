@@ -38,7 +38,7 @@ MAY_WRITE = {
     "repository.py",  # orders
     "claims.py",  # order ids lent to requests without a key
     "last_alert.py",  # the last alert
-    "simulated_payments.py",  # the simulated provider's own ledger
+    "payment_ledger.py",  # what each payment is
 }
 MAX_STATEMENTS = 3
 

@@ -202,6 +202,7 @@ class TestSimulatedPayments(Contract):
         assert times.from_text(books["kept"].pop("at")).tzinfo
         assert books["kept"] == {
             "paymentKey": "kept",
+            "provider": "simulated",
             "state": "CHARGED",
             "paymentId": charged.payment_id,
             "amount": PAID,
