@@ -120,10 +120,14 @@ class StripeFake:
         """The intents of a payment key."""
         return [each for each in self.intents.values() if each["metadata"].get("paymentKey") == payment_key]
 
+    def refunds_of(self, intent: str) -> list[dict[str, Any]]:
+        """The refunds of an intent."""
+        return [refund for refund in self.refunds.values() if refund["payment_intent"] == intent]
+
     def money(self, payment_key: str) -> Decimal:
         """What was taken and not given back, of all intents of the payment key."""
         intents = [each for each in self.of_key(payment_key) if each["status"] == "succeeded"]
-        back = sum(r["amount"] for each in intents for r in self._refunds_of(each["id"]) if r["status"] == "succeeded")
+        back = sum(r["amount"] for each in intents for r in self.refunds_of(each["id"]) if r["status"] == "succeeded")
         return Decimal(sum(each["amount"] for each in intents) - back) / 100
 
     def confirm_elsewhere(self, payment_key: str) -> None:
@@ -266,7 +270,7 @@ class StripeFake:
         intent = _found(self.intents, params["payment_intent"], "payment_intent")
         if intent["status"] != "succeeded":
             _refuse(400, None, "This PaymentIntent does not have a successful charge to refund.")
-        gone = sum(r["amount"] for r in self._refunds_of(intent["id"]) if r["status"] in ("pending", "succeeded"))
+        gone = sum(r["amount"] for r in self.refunds_of(intent["id"]) if r["status"] in ("pending", "succeeded"))
         if gone >= intent["amount"]:
             _refuse(400, "charge_already_refunded", "Charge has already been refunded.")
         first, *states = next(self.refunds_become)
@@ -276,11 +280,8 @@ class StripeFake:
         return dict(refund)
 
     def _refunds(self, _: str, params: Params) -> dict[str, Any]:
-        found = [dict(refund) for refund in self._refunds_of(params["payment_intent"])]
+        found = [dict(refund) for refund in self.refunds_of(params["payment_intent"])]
         return {"object": "list", "data": found[::-1], "has_more": False, "url": "/v1/refunds"}
-
-    def _refunds_of(self, intent: str) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds.values() if refund["payment_intent"] == intent]
 
 
 _ROUTES = (

@@ -1,7 +1,7 @@
 """The contract of any payment provider, and what the simulated one adds to it.
 
 `Contract` says what the port promises and nothing else. A further provider is held to it by a subclass with a fixture
-`provider`.
+`provider`, as Stripe is in tests/adapters/test_stripe_payments.py.
 """
 
 from collections.abc import Callable
@@ -40,6 +40,7 @@ class Provider:
 
     `money` is the net sum taken under a payment key, from its own books; `declining` is a key that it declines. `wait`
     lets time pass for it; `confirm_late` is all that a customer can still do about a payment that was declined.
+    `amounts` are within its limits.
     """
 
     payments: Payments
@@ -47,6 +48,7 @@ class Provider:
     declining: str
     wait: Callable[[timedelta], object]
     confirm_late: Callable[[str], object]
+    amounts: tuple[str, ...] = ("0.01", "0.10", "109.97", "110.00", "999999999999.99")
 
     def charge(self, key: str = "o1") -> Charged | Declined:
         return self.payments.charge(key, PAID, "USD")
@@ -74,7 +76,7 @@ class Contract:
     """What every provider must do. The payment key is the idempotency key, for charge and refund alike."""
 
     def test_a_charge_takes_exactly_the_amount(self, provider: Provider) -> None:
-        for n, amount in enumerate(map(Decimal, ("0.01", "0.10", "109.97", "110.00", "999999999999.99"))):
+        for n, amount in enumerate(map(Decimal, provider.amounts)):
             assert isinstance(provider.payments.charge(f"o{n}", amount, "USD"), Charged)
             assert provider.money(f"o{n}") == amount
 
