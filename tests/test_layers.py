@@ -25,9 +25,9 @@ MAY_IMPORT = {
 """Each room, and the rooms that it may import. An adapter may import one use case more: the ports."""
 
 NOT_FOR_CHALICELIB = {"app", "local", "ops", "deploy", "conformance", "tests", "benchmarks", "moto", "pytest"}
-FRAMEWORKS = {"boto3", "botocore", "chalice", "jsonschema"}
+FRAMEWORKS = {"boto3", "botocore", "chalice", "jsonschema", "requests", "stripe"}
 MAY_USE = {
-    "adapters": {"boto3", "botocore"},
+    "adapters": {"boto3", "botocore", "requests", "stripe"},
     "entrypoints": {"jsonschema", "chalice"},
 }
 WRITING = re.compile(
