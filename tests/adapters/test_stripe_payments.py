@@ -310,6 +310,31 @@ def test_an_echo_of_botocores_own_is_one_write(
     assert (fake.paid[KEY], fake.money(KEY)) == (1, Decimal(0))
 
 
+@pytest.mark.parametrize("method", [None, "pm_unknown", "pm_declined"])
+def test_another_amount_is_unknown_whatever_the_card_and_leaves_the_payment_as_it_is(
+    shop: StripeShop, fake: StripeFake, method: str | None
+) -> None:
+    fake.add_method("declines", "pm_declined")
+    fake.spoil("confirm", Trouble.DROPPED)
+    with pytest.raises(PaymentUnknown):
+        shop.charge(KEY)
+    good, shop.cards[KEY] = shop.cards[KEY], method
+    for amount, currency in ((PAID + 1, "USD"), (PAID, "EUR")):
+        with pytest.raises(PaymentUnknown):
+            shop.charge(KEY, amount, currency)
+    shop.cards[KEY] = good
+    assert isinstance(shop.charge(KEY), Charged)
+
+
+def test_a_row_is_changed_only_while_it_is_as_it_was_seen(shop: StripeShop, fake: StripeFake) -> None:
+    """A refund that closes the payment between a decline and its row: the row says who was first."""
+    shop.pays_with(KEY, "declines")
+    fake.spoil("cancel", lambda: shop.refund(KEY))
+    closed = shop.charge(KEY)
+    assert closed == Declined("the payment is closed")
+    assert shop.charge(KEY) == closed
+
+
 # --- refunds ---
 
 

@@ -25,6 +25,9 @@ _SAGA = "chalicelib/use_cases/saga.py"
 _REQUEST = "chalicelib/domain/request.py"
 _PAYING = "chalicelib/use_cases/paying.py"
 _IDENTITY = "chalicelib/entrypoints/identity.py"
+_LEDGER = "chalicelib/adapters/dynamodb/payment_ledger.py"
+_STRIPE = "chalicelib/adapters/stripe_payments.py"
+_STRIPE_API = "chalicelib/adapters/stripe_api.py"
 
 _T_PLACING = "tests/use_cases/test_placing.py"
 _T_FULFILMENT = "tests/use_cases/test_fulfilment.py"
@@ -42,6 +45,10 @@ _T_KEYS = "tests/use_cases/test_payment_keys.py"
 _T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
 _T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
 _T_CHANGES = "tests/domain/test_changes.py"
+_T_STRIPE = "tests/adapters/test_stripe_payments.py"
+_T_RACES = "tests/adapters/test_stripe_interleavings.py"
+_EVERY_ORDER = f"{_T_RACES}::test_in_every_order_of_their_calls_two_workers_pay_once_and_conserve_the_money"
+_EVERY_STRIKE = f"{_T_RACES}::test_whatever_call_goes_wrong_and_however_asking_again_pays_once_and_conserves_the_money"
 
 _PURGED = (
     "        purged = [letter for letter in letters "
@@ -722,4 +729,155 @@ _CALLERS = (
     ),
 )
 
-OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_METHODS, *_CALLERS)
+_STRIPES = (
+    Own(
+        "a payment is declined before its intent is cancelled",
+        _STRIPE,
+        '        return self._outcome(row, self.api.end(row["paymentId"]), reason)',
+        "        return Declined(reason)",
+        (_EVERY_ORDER,),
+    ),
+    Own(
+        "whatever the cancel of an intent answers, the payment is declined",
+        _STRIPE,
+        '        if self._ended(row, status) == "succeeded":\n            return Charged(row["paymentId"])\n',
+        "",
+        (f"{_T_STRIPE}::test_the_answer_of_the_cancel_decides_a_decline",),
+    ),
+    Own(
+        "each call confirms the intent that it has made",
+        _STRIPE,
+        "                self.api.end(intent)\n        return row",
+        '                self.api.end(intent)\n        return row | {"paymentId": intent}',
+        (_EVERY_ORDER,),
+    ),
+    Own(
+        "the intent of whoever comes second is left open",
+        _STRIPE,
+        '        if row.get("paymentId") != intent:',
+        "        if False:",
+        (_EVERY_ORDER,),
+    ),
+    Own(
+        "an intent is paid before it is in the ledger",
+        _STRIPE,
+        "        intent = self.api.create(payment_key, amount, currency, stripe_customer)",
+        "        intent = self.api.create(payment_key, amount, currency, stripe_customer)\n"
+        '        self.api.confirm(intent, "pm_card_visa")',
+        (f"{_T_STRIPE}::test_a_charge_makes_an_intent_without_a_method_then_the_row_and_then_pays",),
+    ),
+    Own(
+        "a payment that is being refunded is still charged",
+        _STRIPE,
+        "self.ledger.change(payment_key, _OPEN, _REFUNDING if taken else CLOSED, _IS_CLOSED)",
+        "taken or self.ledger.change(payment_key, _OPEN, CLOSED, _IS_CLOSED)",
+        (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
+    ),
+    Own(
+        "a refund that is pending is made again",
+        _STRIPE,
+        '        if _sum(refunds, "succeeded", "pending", "requires_action") < owed:\n            try:',
+        '        if _sum(refunds, "succeeded") < owed:\n            try:',
+        (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
+    ),
+    Own(
+        "a refund that has failed counts as under way",
+        _STRIPE,
+        '        if _sum(refunds, "succeeded", "pending", "requires_action") < owed:\n            try:',
+        '        if _sum(refunds, "succeeded", "pending", "failed") < owed:\n            try:',
+        (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
+    ),
+    Own(
+        "a pending refund is done",
+        _STRIPE,
+        '        return Refunded(intent) if _sum(refunds, "succeeded") >= owed else RefundPending()',
+        "        return Refunded(intent)",
+        (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
+    ),
+    Own(
+        "a saved payment method pays for whoever names it",
+        _STRIPE,
+        "        if saver and (customer_id is None or saver.customer_id != customer_id):",
+        "        if False:",
+        (f"{_T_STRIPE}::test_a_saved_method_pays_for_the_customer_only_whom_it_is_saved_for",),
+    ),
+    Own(
+        "a saved payment method without an owner is everybody's",
+        _STRIPE,
+        "        if saver and (customer_id is None or saver.customer_id != customer_id):",
+        "        if saver and saver.customer_id not in (None, customer_id):",
+        (f"{_T_STRIPE}::test_a_saved_method_pays_for_the_customer_only_whom_it_is_saved_for",),
+    ),
+    Own(
+        "another amount is charged under the same key",
+        _STRIPE,
+        '    if (row["amount"], row["currency"]) != (amount, currency):',
+        "    if False:",
+        (f"{_T_STRIPE}::test_another_amount_is_unknown_whatever_the_card_and_leaves_the_payment_as_it_is",),
+    ),
+    Own(
+        "a payment in processing is declined",
+        _STRIPE,
+        '    def _ended(self, row: Row, status: str) -> str:\n        if status not in ("succeeded", "canceled"):',
+        "    def _ended(self, row: Row, status: str) -> str:\n        if False:",
+        (f"{_T_STRIPE}::test_a_payment_in_processing_is_unknown_until_it_has_ended",),
+    ),
+    Own(
+        "an idempotency key is the payment's, so Stripe repeats a 500 for a day",
+        _STRIPE_API,
+        "self._client.v1.payment_intents.create(params)",
+        'self._client.v1.payment_intents.create(params, {"idempotency_key": payment_key})',
+        (f"{_T_STRIPE}::test_each_post_has_an_idempotency_key_that_no_other_has_and_the_pinned_version",),
+    ),
+    Own(
+        "Stripe's library repeats requests by itself",
+        _STRIPE_API,
+        "            max_network_retries=0,",
+        "            max_network_retries=2,",
+        (f"{_T_STRIPE}::test_each_post_has_an_idempotency_key_that_no_other_has_and_the_pinned_version",),
+    ),
+    Own(
+        "a payment method that is of no use makes an order without an end",
+        _STRIPE_API,
+        "            if error.http_status not in (400, 402, 404):",
+        "            if error.http_status != 402:",
+        (f"{_T_STRIPE}::test_a_method_that_cannot_be_used_is_declined_with_nothing_left_open",),
+    ),
+    Own(
+        "a rate limit declines the payment",
+        _STRIPE_API,
+        "            if error.http_status not in (400, 402, 404):",
+        "            if error.http_status not in (400, 402, 404, 409, 429):",
+        (f"{_T_STRIPE}::test_what_may_pass_is_unknown_and_charged_later",),
+    ),
+    Own(
+        "Stripe's library logs payment methods",
+        _STRIPE_API,
+        '        logging.getLogger("stripe").setLevel(logging.WARNING)\n',
+        "",
+        (f"{_T_STRIPE}::test_no_log_names_the_payment_method",),
+    ),
+    Own(
+        "a second row takes the place of the first",
+        _LEDGER,
+        '                    ConditionExpression="attribute_not_exists(paymentKey)",\n',
+        "",
+        (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
+    ),
+    Own(
+        "what a payment's row says last is what it says",
+        _LEDGER,
+        '                    ConditionExpression="#state = :state",\n',
+        "",
+        (f"{_T_STRIPE}::test_a_row_is_changed_only_while_it_is_as_it_was_seen",),
+    ),
+    Own(
+        "a provider answers for another one's payments",
+        _LEDGER,
+        '        if provider != self.provider and row["state"] not in (CLOSED, DECLINED):',
+        "        if False:",
+        (f"{_T_STRIPE}::test_a_payment_of_another_account_or_another_provider_is_unknown",),
+    ),
+)
+
+OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_METHODS, *_CALLERS, *_STRIPES)
