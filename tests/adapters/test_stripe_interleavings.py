@@ -1,5 +1,6 @@
 """Payments by Stripe, whatever comes in between: every order of two workers' calls, and every call that goes wrong."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refun
 from chalicelib.faults import PaymentUnknown
 from tests.support.aws_calls import Killed
 from tests.support.interleaving import Turns, every_schedule
+from tests.support.snippets import snippet
 from tests.support.stripe_fake import StripeFake
 from tests.support.stripe_shop import PAID
 from tests.support.stripe_workers import Calls, Strike, Table, worker
@@ -187,3 +189,20 @@ def test_a_refund_that_fails_is_made_again_once_in_whatever_order_two_ask_for_it
         assert (world.fake.money(KEY), world.fake.paid[KEY]) == (Decimal(0), 1)
 
     assert every_schedule(run) > 1
+
+
+def test_the_picture_of_a_charge_and_a_refund_at_once_is_how_it_goes() -> None:
+    """Its arrows, from the first to the last, are the schedule; then the calls are those of the arrows."""
+    text = snippet("docs/payments.md", "sequenceDiagram").text
+    arrows = re.findall(r"(\w+)->>(\w+): (\w+)", text)
+    workers = ["Charge", "Refund"]
+    world = World()
+    turns = Turns([workers.index(who) for who, _, _ in arrows])
+    charge, refund = (world.process(Calls(turns.take)) for _ in workers)
+    answers = turns.run(lambda: GOOD(world, charge), lambda: refund.refund(KEY))
+    assert answers == [Declined("the payment is closed"), NothingToRefund()]
+    ledger = {"get_item": "read", "put_item": "write", "update_item": "change"}
+    made = [
+        (workers[who], "Ledger" if call in ledger else "Stripe", ledger.get(call, call)) for who, call in turns.calls
+    ]
+    assert made == arrows

@@ -111,6 +111,10 @@ SHOWN_BY = {
     },
     ("docs/deploying.md", "aws cognito-idp admin-create-user"): TOKENS,
     ("docs/deploying.md", "curl -sS -u"): TOKENS,
+    (
+        "docs/payments.md",
+        "sequenceDiagram",
+    ): "tests/adapters/test_stripe_interleavings.py::test_the_picture_of_a_charge_and_a_refund_at_once_is_how_it_goes",
     ("docs/state_diagram.md", "stateDiagram-v2"): "tests/domain/test_state_diagram.py::test_the_page_is_not_stale",
     ("tests/README.md", "make test ARGS="): f"{FIRST_STEPS}::test_each_way_to_run_tests_finds_some",
 }

@@ -20,15 +20,18 @@ class Turns:
 
     prefix: Sequence[int]
     choices: list[tuple[int, list[int]]] = field(default_factory=list)
+    calls: list[tuple[int, str]] = field(default_factory=list)
+    """The calls that were made, each with its worker."""
     _me: threading.local = field(default_factory=threading.local)
     _go: list[threading.Semaphore] = field(default_factory=list)
     _parked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
-    def take(self) -> None:
-        """Wait for one's turn. Whoever is not a worker of the run need not."""
+    def take(self, call: str = "") -> None:
+        """Wait for one's turn to make this call. Whoever is not a worker of the run need not."""
         if (number := getattr(self._me, "number", None)) is not None:
             self._parked.release()
             assert self._go[number].acquire(timeout=_TIMEOUT)
+            self.calls.append((number, call))
 
     def run(self, *workers: Worker) -> list[object]:
         """What each worker returned, or the exception that it raised."""

@@ -143,7 +143,7 @@ class StripeFake:
 
     def respond(self, method: str, path: str, params: Params, headers: Mapping[str, str]) -> Answer | None:
         """The answer; None: the connection is closed."""
-        operation, handle, name = self._route(method, path)
+        operation, handle, name = self.route(method, path)
         with self._lock:
             self.requests.append(Request(operation, method, path, params, headers))
             at = next((n for n, (of, _) in enumerate(self._steps) if of in (None, operation)), None)
@@ -192,7 +192,8 @@ class StripeFake:
                 answer = refused.answer
         return failed if step is Trouble.FAILED_AFTER else answer
 
-    def _route(self, method: str, path: str) -> tuple[str, Callable[[str, Params], dict[str, Any]], str]:
+    def route(self, method: str, path: str) -> tuple[str, Callable[[str, Params], dict[str, Any]], str]:
+        """The operation, what does it, and the id in the path."""
         for verb, pattern, operation in _ROUTES:
             if verb == method and (match := re.fullmatch(pattern, path)):
                 handle: Callable[[str, Params], dict[str, Any]] = getattr(self, f"_{operation}")

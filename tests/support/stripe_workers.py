@@ -31,15 +31,15 @@ class Strike(Enum):
 
 @dataclass
 class Calls:
-    """A worker's calls: `before` is called before each; the one with the number `at` meets the strike."""
+    """A worker's calls: `before` is called before each with its name; the one with the number `at` meets the strike."""
 
-    before: Callable[[], object] = lambda: None
+    before: Callable[[str], object] = lambda _: None
     at: int | None = None
     strike: Strike = Strike.DROPPED
     made: int = 0
 
-    def make(self, call: Callable[[], T], no_answer: Exception) -> T:
-        self.before()
+    def make(self, name: str, call: Callable[[], T], no_answer: Exception) -> T:
+        self.before(name)
         number, self.made = self.made, self.made + 1
         if number != self.at:
             return call()
@@ -64,7 +64,9 @@ class DirectClient(stripe.HTTPClient):
         params = dict(parse_qsl(post_data or target.query))
         lost = stripe.APIConnectionError("no answer")  # type: ignore[no-untyped-call]
         answer = self._calls.make(
-            lambda: self._fake.respond(method.upper(), target.path, params, dict(headers or {})), lost
+            self._fake.route(method.upper(), target.path)[0],
+            lambda: self._fake.respond(method.upper(), target.path, params, dict(headers or {})),
+            lost,
         )
         if answer is None:
             raise lost
@@ -119,7 +121,7 @@ class WatchedTable:
     def __getattr__(self, operation: str) -> Any:
         write = getattr(self._table, operation)
         lost = ReadTimeoutError(endpoint_url="dynamodb")
-        return lambda **params: self._calls.make(lambda: write(**params), lost)
+        return lambda **params: self._calls.make(operation, lambda: write(**params), lost)
 
 
 def worker(fake: StripeFake, table: Table, calls: Calls | None = None) -> StripePayments:
