@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
+from chalicelib import telemetry
 from chalicelib.faults import PaymentUnknown
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 2.0, 10.0
 
 POOL_SIZE = 16
 """Connections that are kept, as many as threads may pay at once."""
+
+_NOT_THIS_METHOD = "the payment method cannot be used"
+_NOT_THIS_AMOUNT = "this amount cannot be paid by card"
 
 _METHOD = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 
@@ -72,7 +76,7 @@ class StripeApi:
     def saver(self, method: str) -> Saver | None:
         """Whom the payment method is saved for. Refused: there is no such method."""
         if not _METHOD.fullmatch(method):
-            raise Refused("the payment method cannot be used")
+            raise Refused(_NOT_THIS_METHOD)
         customer = self._ask(
             lambda: self._client.v1.payment_methods.retrieve(method, {"expand": ["customer"]})
         ).customer
@@ -91,7 +95,7 @@ class StripeApi:
         }
         if stripe_customer:
             params["customer"] = stripe_customer
-        return self._ask(lambda: self._client.v1.payment_intents.create(params)).id
+        return self._ask(lambda: self._client.v1.payment_intents.create(params), _NOT_THIS_AMOUNT).id
 
     def confirm(self, intent: str, method: str) -> str:
         """Take the money; the intent's status. Refused: declined, or the method or the intent does not allow it."""
@@ -121,19 +125,21 @@ class StripeApi:
         """Begin to give back what is left of it. Refused: there is nothing left."""
         return self._ask(lambda: self._client.v1.refunds.create({"payment_intent": intent}))
 
-    def _ask(self, call: Callable[[], T]) -> T:
+    def _ask(self, call: Callable[[], T], refusal: str = _NOT_THIS_METHOD) -> T:
         try:
             return call()
         except self._error as error:
+            name = error.code or type(error).__name__
+            # No message of Stripe's in logs and faults: it may name the payment method.
             if error.http_status not in (400, 402, 404):
-                # No message of Stripe's: it may name the payment method.
-                name = error.code or type(error).__name__
                 raise PaymentUnknown(f"Stripe: {name} ({error.http_status}, {error.request_id})") from error
-            # What Stripe says of a card is for whoever holds it; the rest is for programmers.
-            reason = error.user_message if error.http_status == 402 else None
-            raise Refused(
-                reason or "the payment method cannot be used", error.code == "payment_intent_unexpected_state"
-            ) from error
+            if error.http_status == 402:
+                # What it says of a card is for whoever holds it.
+                raise Refused(error.user_message or refusal) from error
+            unexpected_state = error.code == "payment_intent_unexpected_state"
+            if not unexpected_state:
+                telemetry.warning("Stripe refused a request", code=name, requestId=error.request_id)
+            raise Refused(refusal, unexpected_state) from error
 
 
 def _kept_connections() -> "stripe.HTTPClient":

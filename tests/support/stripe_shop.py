@@ -9,6 +9,7 @@ from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger
 from chalicelib.adapters.stripe_api import StripeApi
 from chalicelib.adapters.stripe_payments import StripePayments
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
+from chalicelib.use_cases.ports import Payments
 from tests.support.stage import Stage
 from tests.support.stripe_fake import SECRET_KEY, StripeFake
 
@@ -27,7 +28,7 @@ def stripe_payments(stage: Stage, url: str) -> StripePayments:
 class StripeShop:
     """A provider as the port wants it: a payment key has the same card at each call, unless `cards` names another."""
 
-    payments: StripePayments
+    payments: Payments
     fake: StripeFake
     cards: dict[str, str | None] = field(default_factory=dict)
 
