@@ -70,11 +70,11 @@ def unauthenticated(detail: str) -> Problem:
 def groups(claim: object) -> frozenset[str]:
     """The names of a `cognito:groups` claim, which arrives as `a,b`, `[a b]`, `[a, b]` or a list; never a part of one.
 
-    A name has no white space in it (Amazon Cognito API Reference, "CreateGroup", GroupName).
+    A name has no white space in it (Amazon Cognito API Reference, "CreateGroup", GroupName), which parts those in `[]`.
     """
     if isinstance(claim, str):
-        bare = claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim
-        claim = bare.replace(",", " ").split()
+        in_brackets = claim.startswith("[") and claim.endswith("]")
+        claim = claim[1:-1].replace(",", " ").split() if in_brackets else [name.strip() for name in claim.split(",")]
     names = claim if isinstance(claim, list) else []
     return frozenset(name for name in names if isinstance(name, str) and name)
 

@@ -49,6 +49,7 @@ _DYNAMODB = {
     "hooks": ("tests/adapters/dynamodb/test_hooks.py",),
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
     "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
+    "payment_ledger": ("tests/use_cases/test_payments.py", "tests/adapters/test_stripe_payments.py"),
     "reads": ("tests/adapters/dynamodb/test_reads.py",),
     "reasons": ("tests/adapters/dynamodb/test_writes.py",),
     "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),

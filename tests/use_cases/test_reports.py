@@ -135,7 +135,7 @@ def without_request(lines: list[Line]) -> list[Line]:
 def test_a_payment_without_an_answer(shop: Shop, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]) -> None:
     place(shop)
 
-    def faulty(*_: object) -> None:
+    def faulty(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr(shop.payments, "charge", faulty)
