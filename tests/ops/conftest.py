@@ -1,4 +1,4 @@
-"""The command line in this process, on a shop of the test's own."""
+"""The command line in this process, on a shop of the test's own; and what the tests of a live stage share."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from chalicelib import exact_json, telemetry
 from chalicelib.adapters import clients
 from ops.cli import ops
+from tests.ops.live_stage import Answers
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.shop import Shop, opened
@@ -73,3 +74,20 @@ def audit_of(result: Result) -> list[dict[str, Any]]:
     """The audit lines on stderr."""
     lines: Sequence[str] = result.stderr.splitlines()
     return [exact_json.loads(line) for line in lines if line.startswith('{"audit"')]
+
+
+# --- of a live stage: a module says by its fixture `way` which stage that is, and what AWS answers about it ---
+
+
+@pytest.fixture
+def stage(way: tuple[str, Answers]) -> str:
+    """Its name."""
+    return way[0]
+
+
+@pytest.fixture
+def answers(way: tuple[str, Answers]) -> Iterator[Answers]:
+    """What AWS answers about it, to be spoiled; as it was after each test."""
+    way[1].restore()
+    yield way[1]
+    way[1].restore()

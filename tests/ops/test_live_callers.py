@@ -23,18 +23,6 @@ def way(request: pytest.FixtureRequest) -> Iterator[tuple[str, Answers]]:
         yield WITH_TOKENS[request.param]["stage"], answers
 
 
-@pytest.fixture
-def stage(way: tuple[str, Answers]) -> str:
-    return way[0]
-
-
-@pytest.fixture
-def answers(way: tuple[str, Answers]) -> Iterator[Answers]:
-    way[1].restore()
-    yield way[1]
-    way[1].restore()
-
-
 def checked(stage: str) -> set[tuple[str, str]]:
     """What the whole command says that differs, with the kind of thing that it is about; then it does not succeed."""
     result = operate("stage", "check", stage, "--json")

@@ -19,18 +19,6 @@ def way(request: pytest.FixtureRequest) -> Iterator[tuple[str, Answers]]:
         yield WAYS[request.param]["stage"], answers
 
 
-@pytest.fixture
-def stage(way: tuple[str, Answers]) -> str:
-    return way[0]
-
-
-@pytest.fixture
-def answers(way: tuple[str, Answers]) -> Iterator[Answers]:
-    way[1].restore()
-    yield way[1]
-    way[1].restore()
-
-
 only_packaged = pytest.mark.parametrize("way", ["make deploy"], indirect=True, scope="module")
 
 
