@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
+from chalicelib.providers import PROVIDERS, Provider
+
 _TABLE = r"[A-Za-z0-9_.-]{3,255}", "the name of a table"
 _QUEUE = r"[A-Za-z0-9_-]{1,80}|https?://\S+", "the name or the URL of a queue"
 _NAME_OR_ARN = r"[A-Za-z0-9_./-]{1,256}|arn:\S+", "a name or an ARN"
@@ -20,6 +22,10 @@ _USER_POOL = r"arn:aws[a-z-]*:cognito-idp:[a-z0-9-]+:[0-9]{12}:userpool/[\w-]+",
 _CLIENTS = r"[\w+]{1,128}(,[\w+]{1,128})*", "ids of app clients, separated by commas"
 _SCOPES = r"[\w.:/-]+(,[\w.:/-]+)*", "scopes of access tokens, separated by commas"
 _ORIGIN = r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", "an origin such as https://shop.example, or *"
+
+_STATE_MACHINE = r"arn:aws[a-z-]*:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[\w-]{1,80}", "the ARN of a state machine"
+_STRIPE_KEY = r"secretsmanager:[\w/+=.@-]{1,512}|ssm:[\w/.-]{1,1011}", "secretsmanager:NAME or ssm:NAME"
+_LOCAL_URL = r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", "a URL of this machine, such as http://127.0.0.1:8020"
 
 _USERS_AND_SERVICES = "aws.cognito.signin.user.admin,orderonce/service"
 """The scope of each access token that a user has signed in for, and that of services."""
@@ -70,6 +76,11 @@ class Settings:
     auth: str
     user_pool_clients: frozenset[str]
     customer_claim: str
+    engine: str
+    state_machine: str
+    provider: Provider
+    stripe_key: str
+    stripe_url: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, complete: bool = True) -> "Settings":
@@ -81,6 +92,7 @@ class Settings:
         of_pool = read.required if auth == "cognito" else read.optional
         of_pool("USER_POOL_ARN", *_USER_POOL)  # which app.py reads
         clients = of_pool("USER_POOL_CLIENTS", *_CLIENTS)
+        provider = PROVIDERS[read.choice("PAYMENTS", *PROVIDERS)]
         return cls(
             orders_table=read.required("ORDERS_TABLE", *_TABLE),
             inventory_table=read.required("INVENTORY_TABLE", *_TABLE),
@@ -100,6 +112,11 @@ class Settings:
             auth=auth,
             user_pool_clients=frozenset(clients.split(",")) if clients else frozenset(),
             customer_claim=read.choice("CUSTOMER_CLAIM", "sub", "username"),
+            engine=read.engine(),
+            state_machine=read.optional("STATE_MACHINE", *_STATE_MACHINE),
+            provider=provider,
+            stripe_key=read.place_of_key("STRIPE_KEY", needed=provider.name == "stripe"),
+            stripe_url=read.optional("STRIPE_URL", *_LOCAL_URL),
         )
 
 
@@ -115,6 +132,8 @@ class AppSettings:
     batching_window: int
     max_concurrency: int
     auth: str
+    engine: str
+    payments: str
     user_pool_arn: str
     user_pool_scopes: tuple[str, ...]
     cors_origin: str
@@ -140,6 +159,8 @@ class AppSettings:
             batching_window=_batching_window(read, size),
             max_concurrency=read.number("CONSUMER_MAX_CONCURRENCY", 2, at_least=2, at_most=1000),
             auth=read.auth(),
+            engine=read.engine(),
+            payments=read.choice("PAYMENTS", *PROVIDERS),
             user_pool_arn=read.optional("USER_POOL_ARN", *_USER_POOL),
             user_pool_scopes=tuple((read.optional("USER_POOL_SCOPES", *_SCOPES) or _USERS_AND_SERVICES).split(",")),
             cors_origin=read.optional("CORS_ORIGIN", *_ORIGIN),
@@ -254,6 +275,20 @@ class _Reader:
         if auth == "none" and self.environment.get("LAMBDA_TASK_ROOT"):
             raise BadSetting("the setting AUTH must be iam or cognito on a deployed stage, not 'none'")
         return auth
+
+    def engine(self) -> str:
+        """What runs the saga."""
+        return self.choice("ENGINE", "queue", "step-functions")
+
+    def place_of_key(self, name: str, needed: bool) -> str:
+        """Where a secret key is. A value that is none is not repeated: it may be the key."""
+        value = self.environment.get(name, "").strip()
+        if not value and needed and self.complete:
+            raise BadSetting(f"the setting {name} is missing")
+        pattern, description = _STRIPE_KEY
+        if value and not re.fullmatch(pattern, value, re.ASCII):
+            raise BadSetting(f"the setting {name} must be {description}: the place of the key, and not the key")
+        return value
 
     def choice(self, name: str, *values: str) -> str:
         """One of the values; the first is the default."""

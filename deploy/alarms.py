@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.names import Names
-from deploy.stages import FUNCTIONS, function_timeout
+from deploy.stages import function_timeout
 
 NAMESPACE = "OrderOnce"
 """Of the business metrics. Their dimension `service` distinguishes stages: `orderonce-<stage>`."""
@@ -148,8 +148,11 @@ def _share_of_answers(metric: str, name: str, at_least: int, label: str) -> list
 
 def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]]]:
     throttles = [
-        *(query(name, stat("AWS/Lambda", "Throttles", "Sum", _function_dimension(names, name))) for name in FUNCTIONS),
-        expression("throttles", f"SUM([{', '.join(_id(name) for name in FUNCTIONS)}])", "throttled invocations"),
+        *(
+            query(name, stat("AWS/Lambda", "Throttles", "Sum", _function_dimension(names, name)))
+            for name in names.functions
+        ),
+        expression("throttles", f"SUM([{', '.join(_id(name) for name in names.functions)}])", "throttled invocations"),
     ]
     return [
         (
@@ -172,7 +175,7 @@ def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]
                 "TreatMissingData": "notBreaching",
             },
         ),
-        *(_duration_alarm(names, stage, function) for function in FUNCTIONS),
+        *(_duration_alarm(names, stage, function) for function in names.functions),
     ]
 
 

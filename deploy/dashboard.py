@@ -5,7 +5,6 @@ from typing import Any
 
 from deploy.alarms import INDEXES, NAMESPACE, TABLES
 from deploy.names import Names
-from deploy.stages import FUNCTIONS
 
 _WIDTH, _HEIGHT = 24, 6
 _FAILED_BY_REASON = (
@@ -118,7 +117,8 @@ def _business(*metrics: str) -> list[Line]:
 
 def _of_functions(names: Names, metric: str) -> list[Line]:
     return [
-        ["AWS/Lambda", metric, "FunctionName", names.in_text(function), {"label": function}] for function in FUNCTIONS
+        ["AWS/Lambda", metric, "FunctionName", names.in_text(function), {"label": function}]
+        for function in names.functions
     ]
 
 

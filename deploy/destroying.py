@@ -3,14 +3,14 @@
 import boto3
 import click
 
-from deploy.stages import FUNCTIONS, function_name
+from deploy.stages import EVER, function_name
 
 
 def refuse_if_chalice_deployed(stage: str) -> None:
     """Raises ClickException while functions of `chalice deploy` exist: without tables and logs they would only fail."""
     lambdas = boto3.client("lambda")
     left = []
-    for name in (function_name(function).replace("${Stage}", stage) for function in FUNCTIONS):
+    for name in (function_name(function).replace("${Stage}", stage) for function in EVER):
         try:
             lambdas.get_function_configuration(FunctionName=name)
         except lambdas.exceptions.ResourceNotFoundException:

@@ -1,24 +1,29 @@
 """The names of functions and their logs in alarms, dashboard and queries; another tool may have created them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import FUNCTIONS, function_name, log_group
+from deploy.stages import EVER, FUNCTIONS, function_name, log_group
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """By reference in a package; by convention beside `chalice deploy`, which names its functions by app and stage."""
+    """By reference in a package; by convention beside `chalice deploy`, which names its functions by app and stage.
+
+    `functions` are those of the stage.
+    """
 
     packaged: bool
+    functions: Collection[str] = tuple(FUNCTIONS)
 
     def in_text(self, function: str) -> str:
         """A function's name, for a text inside Fn::Sub."""
-        return f"${{{FUNCTIONS[function]}}}" if self.packaged else function_name(function)
+        return f"${{{EVER[function]}}}" if self.packaged else function_name(function)
 
     def function(self, function: str) -> dict[str, Any]:
         """A function's name."""
-        return {"Ref": FUNCTIONS[function]} if self.packaged else {"Fn::Sub": function_name(function)}
+        return {"Ref": EVER[function]} if self.packaged else {"Fn::Sub": function_name(function)}
 
     def logs(self, function: str) -> dict[str, Any]:
         """The name of a function's log group."""
@@ -36,9 +41,9 @@ def operations_table(stage: str) -> str:
 
 def log_group_id(function: str) -> str:
     """The logical id that Chalice gives a function's log group in a package."""
-    return "ApiHandlerLogGroup" if function == "api_handler" else f"{FUNCTIONS[function]}LogGroup"
+    return "ApiHandlerLogGroup" if function == "api_handler" else f"{EVER[function]}LogGroup"
 
 
 def role_id(function: str) -> str:
     """The logical id that Chalice gives a function's role in a package."""
-    return "ApiHandlerRole" if function == "api_handler" else f"{FUNCTIONS[function]}Role"
+    return "ApiHandlerRole" if function == "api_handler" else f"{EVER[function]}Role"

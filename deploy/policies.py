@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import CHALICE, FUNCTIONS, RESOURCES, function_name, read, stage_config
+from deploy.stages import CHALICE, EVER, RESOURCES, function_name, read, stage_config
 from deploy.tables import RESTORABLE
 
 
@@ -101,7 +101,7 @@ def packaged_policy(function: str) -> dict[str, Any]:
     # The log group by pattern: a role that refers to its own function's log group would be a circular reference.
     logs = {
         "Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
-        f"/aws/lambda/${{AWS::StackName}}-{FUNCTIONS[function]}-*:*"
+        f"/aws/lambda/${{AWS::StackName}}-{EVER[function]}-*:*"
     }
     statements = []
     for grant in GRANTS[function]:

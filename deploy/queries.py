@@ -3,7 +3,6 @@
 from typing import Any
 
 from deploy.names import Names
-from deploy.stages import FUNCTIONS
 
 _BY_CORRELATION_ID = """\
 # Everything that one request led to: API, consumer, events. Put the correlation id (header X-Correlation-Id) in twice.
@@ -48,7 +47,7 @@ fields @timestamp, @log, message, exception_name, orderId, correlationId
 
 def queries(names: Names) -> dict[str, Any]:
     """The queries, as resources."""
-    everywhere = [*(names.logs(function) for function in FUNCTIONS), {"Ref": "OrderEventsLog"}]
+    everywhere = [*(names.logs(function) for function in names.functions), {"Ref": "OrderEventsLog"}]
     consumer = [names.logs("order_consumer")]
     return {
         "ByCorrelationIdQuery": _saved("by correlation id", _BY_CORRELATION_ID, everywhere),
@@ -56,7 +55,7 @@ def queries(names: Names) -> dict[str, Any]:
         "FailedOrdersQuery": _saved("failed orders by reason", _FAILED_ORDERS, consumer),
         "QuarantinedQuery": _saved("dead letters", _QUARANTINED, consumer),
         "RetriesQuery": _saved("retries by reason", _RETRIES, consumer),
-        "FaultsQuery": _saved("faults", _FAULTS, [names.logs(function) for function in FUNCTIONS]),
+        "FaultsQuery": _saved("faults", _FAULTS, [names.logs(function) for function in names.functions]),
     }
 
 

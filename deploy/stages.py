@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalicelib.settings import DEFAULT_MAX_RECEIVES
+from chalicelib.settings import DEFAULT_MAX_RECEIVES, AppSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 CHALICE = ROOT / ".chalice"
@@ -29,7 +29,12 @@ FUNCTIONS = {
     "dead_letter_monitor": "DeadLetterMonitor",
     "replay_dead_letters": "ReplayDeadLetters",
 }
-"""The Lambda functions: Chalice's name in config.json, and the logical id in a package."""
+"""The Lambda functions of every stage: Chalice's name in config.json, and the logical id in a package."""
+
+_WITH_STEP_FUNCTIONS = {"saga_step": "SagaStep"}
+_WITH_A_PROVIDER = {"reconcile_payments": "ReconcilePayments"}
+EVER = {**FUNCTIONS, **_WITH_STEP_FUNCTIONS, **_WITH_A_PROVIDER}
+"""Those that any stage may have."""
 
 _OF_POOL = {"UserPoolArn": "USER_POOL_ARN", "UserPoolClients": "USER_POOL_CLIENTS"}
 """Parameters that a stage's part of config.json may have too: `chalice deploy` has no other place for them."""
@@ -57,6 +62,13 @@ def stage_config(name: str) -> Mapping[str, Any]:
         raise NoSuchStage(f"{name!r} is not a deployed stage; choose {' or '.join(DEPLOYED)}")
     stage: Mapping[str, Any] = config()["stages"][name]
     return stage
+
+
+def functions_of(stage: str) -> dict[str, str]:
+    """The Lambda functions of a deployed stage, as FUNCTIONS: those that it asks for too. Raises NoSuchStage."""
+    settings = AppSettings.from_environment(stage_config(stage)["environment_variables"])
+    with_engine = _WITH_STEP_FUNCTIONS if settings.engine == "step-functions" else {}
+    return {**FUNCTIONS, **with_engine, **(_WITH_A_PROVIDER if settings.payments != "simulated" else {})}
 
 
 def stage_parameters(name: str) -> dict[str, str]:

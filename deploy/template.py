@@ -15,7 +15,7 @@ from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.options import is_given
 from deploy.policies import packaged_policy
 from deploy.queries import queries
-from deploy.stages import FUNCTIONS, RESOURCES, read, stage_config, stage_parameters
+from deploy.stages import RESOURCES, functions_of, read, stage_config, stage_parameters
 from deploy.tables import RESTORABLE, with_tables_in_use
 from deploy.unrouted import application_routes
 
@@ -39,7 +39,7 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
 
     Not `watched`: without alarms, dashboard and queries, for emulators without them.
     """
-    names = Names(packaged=False)
+    names = Names(packaged=False, functions=functions_of(stage))
     encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
     monitoring = _monitoring(names, stage) if watched else {}
     own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
@@ -49,15 +49,15 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
 
 def merge_template(stage: str) -> dict[str, Any]:
     """For `chalice package --merge-template`: the resources, and what Chalice cannot configure. Raises NoSuchStage."""
-    names = Names(packaged=True)
-    log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in FUNCTIONS)]
+    names = Names(packaged=True, functions=functions_of(stage))
+    log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in names.functions)]
     parts = (
         read(RESOURCES),
         gateway.overlay(stage),
         domain.overlay(),
         firewall.overlay(),
-        _user_pool() if has_tokens(stage) else {},
-        {"Resources": _functions(), "Outputs": _function_names()},
+        _user_pool(stage) if has_tokens(stage) else {},
+        {"Resources": _functions(stage), "Outputs": _function_names(stage)},
         _operations(),
         canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
         _api_log_group(names, stage),
@@ -69,16 +69,16 @@ def merge_template(stage: str) -> dict[str, Any]:
         canary.overlay() if "Canary" in stage_parameters(stage) else {},
     )
     whole = with_tables_in_use(merged(*parts))
-    own = {role_id(function) for function in FUNCTIONS}
+    own = {role_id(function) for function in names.functions}
     roles = [name for name, made in whole["Resources"].items() if name in own or made.get("Type") == "AWS::IAM::Role"]
     return _with_defaults(merged(whole, boundary.overlay(roles)), stage)
 
 
-def _functions() -> dict[str, Any]:
+def _functions(stage: str) -> dict[str, Any]:
     """References in place of names, so that nothing in the stack is created before what it needs."""
     environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
-    for function, logical_id in FUNCTIONS.items():
+    for function, logical_id in functions_of(stage).items():
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
         # Their names are in the environment, and not references.
         resources[logical_id] = {"DependsOn": sorted(RESTORABLE), "Properties": environment}
@@ -87,18 +87,18 @@ def _functions() -> dict[str, Any]:
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
 
 
-def _user_pool() -> dict[str, Any]:
+def _user_pool(stage: str) -> dict[str, Any]:
     """The pool, and its references in the settings of the functions."""
     variables = {"USER_POOL_ARN": user_pool.arn(), "USER_POOL_CLIENTS": user_pool.clients()}
     settings = {"Properties": {"Environment": {"Variables": variables}}}
-    return merged(user_pool.overlay(), {"Resources": dict.fromkeys(FUNCTIONS.values(), settings)})
+    return merged(user_pool.overlay(), {"Resources": dict.fromkeys(functions_of(stage).values(), settings)})
 
 
-def _function_names() -> dict[str, Any]:
+def _function_names(stage: str) -> dict[str, Any]:
     """CloudFormation invents the names. Chalice has that of the API's function among its own outputs."""
     return {
         f"{logical_id}Name": {"Description": f"Name of the function {function}", "Value": {"Ref": logical_id}}
-        for function, logical_id in FUNCTIONS.items()
+        for function, logical_id in functions_of(stage).items()
         if function != "api_handler"
     }
 

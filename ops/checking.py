@@ -11,7 +11,7 @@ from chalicelib.service import Service
 from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained, region
 from deploy.callers import has_tokens
-from deploy.stages import DEPLOYED, FUNCTIONS, stage_config
+from deploy.stages import DEPLOYED, EVER, functions_of, stage_config
 from deploy.tables import PARAMETER, ending_of, table_names
 from deploy.template import merge_template, resources_template
 from ops import output
@@ -87,14 +87,14 @@ def _findings(service: Service) -> Iterator[Finding]:
 def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     settings, stage = service.settings, service.settings.stage
     unseen: tuple[str, ...] = ()
-    found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
+    found: dict[str, list[Function]] = {name: [] for name in functions_of(stage)}
     try:
         found = deployed_functions(aws, stage)
     except AWS_FAULTS as fault:
         unseen = (f"cannot be seen ({fault})",)
     packaged = is_packaged(found, stage)
     document = merge_template(stage) if packaged else resources_template(stage)
-    names = {FUNCTIONS[name]: functions[0].name for name, functions in found.items() if functions}
+    names = {EVER[name]: functions[0].name for name, functions in found.items() if functions}
     # Which tables are in use is a parameter of a stack of everything; `chalice deploy` has it from config.json.
     configured = stage_config(stage)["environment_variables"]
     given = [function.environment for function in found["api_handler"]] if packaged else [configured]

@@ -9,7 +9,7 @@ import click
 
 from deploy.callers import has_tokens
 from deploy.digests import SETTINGS_DIGEST
-from deploy.stages import FUNCTIONS, config, function_name, stage_config, stage_parameters
+from deploy.stages import config, function_name, functions_of, stage_config, stage_parameters
 from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
 from ops.roles import role
@@ -63,7 +63,7 @@ def deployed_functions(aws: Aws, stage: str) -> dict[str, list[Function]]:
 
     They are recognized by their handler and their setting STAGE: their names depend on the way of deployment.
     """
-    found: dict[str, list[Function]] = {name: [] for name in FUNCTIONS}
+    found: dict[str, list[Function]] = {name: [] for name in functions_of(stage)}
     for name, each, environment in _listed(aws, stage):
         pages = aws.client("lambda").get_paginator("list_aliases").paginate(FunctionName=each["FunctionName"])
         aliases = [alias["Name"] for page in pages for alias in page["Aliases"]]
@@ -76,7 +76,7 @@ def _listed(aws: Aws, stage: str) -> Iterator[tuple[str, Mapping[str, Any], Mapp
         for each in page["Functions"]:
             name = {"app.app": "api_handler"}.get(each["Handler"], each["Handler"].removeprefix("app."))
             environment: Mapping[str, str] = each.get("Environment", {}).get("Variables", {})
-            if name in FUNCTIONS and environment.get("STAGE") == stage:
+            if name in functions_of(stage) and environment.get("STAGE") == stage:
                 yield name, each, environment
 
 
@@ -97,7 +97,7 @@ def tables_in_use(aws: Aws, stage: str) -> dict[str, str]:
 
 def is_packaged(functions: Mapping[str, Sequence[Function]], stage: str) -> bool:
     """Whether `make deploy` deployed them: `chalice deploy` names them by application and stage."""
-    by_convention = {function_name(name).replace("${Stage}", stage) for name in FUNCTIONS}
+    by_convention = {function_name(name).replace("${Stage}", stage) for name in functions_of(stage)}
     return any(function.name not in by_convention for found in functions.values() for function in found)
 
 

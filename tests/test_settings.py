@@ -14,11 +14,12 @@ from chalice.test import Client
 
 import app as entry
 from chalicelib import service, telemetry
+from chalicelib.providers import PROVIDERS
 from chalicelib.settings import MESSAGE_LIFE, AppSettings, BadSetting, Settings, check
 from tests.support.stage import settings_for
 from tests.support.template import ROOT, TEMPLATE
 
-HAVE_DEFAULTS = {"AUTH", "CUSTOMER_CLAIM"}
+HAVE_DEFAULTS = {"AUTH", "CUSTOMER_CLAIM", "ENGINE", "STATE_MACHINE", "STRIPE_KEY", "STRIPE_URL"}
 REQUIRED = [
     field.name.upper() for field in fields(Settings) if field.type is str and field.name.upper() not in HAVE_DEFAULTS
 ]
@@ -88,6 +89,24 @@ def test_a_stage_of_customers_needs_its_user_pool_and_the_clients_that_it_accept
         assert scopes == ("aws.cognito.signin.user.admin", "orderonce/service")
 
 
+def test_a_stage_that_pays_by_stripe_needs_the_place_of_its_key() -> None:
+    assert Settings.from_environment(WHOLE).provider is PROVIDERS["simulated"]
+    for place in ("secretsmanager:orderonce/prod/stripe", "ssm:/orderonce/prod/stripe"):
+        settings = Settings.from_environment(WHOLE | {"PAYMENTS": "stripe", "STRIPE_KEY": place})
+        assert (settings.provider, settings.stripe_key) == (PROVIDERS["stripe"], place)
+    check(WHOLE | {"PAYMENTS": "stripe"})  # packaging has none
+    with pytest.raises(BadSetting, match=r"^the setting STRIPE_KEY is missing$"):
+        Settings.from_environment(WHOLE | {"PAYMENTS": "stripe"})
+
+
+@pytest.mark.parametrize("key", ["sk_live_51abc", "sk_test_51abc", "rk_live_1", "secretsmanager:", "ssm:a b", "a"])
+def test_a_key_in_place_of_its_place_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(BadSetting) as bad:
+        check(WHOLE | {"STRIPE_KEY": key})
+    told = "secretsmanager:NAME or ssm:NAME: the place of the key, and not the key"
+    assert str(bad.value) == f"the setting STRIPE_KEY must be {told}"
+
+
 @pytest.mark.parametrize("auth", ["iam", "cognito", "none"])
 def test_a_deployed_stage_on_which_nobody_is_verified_does_not_start(auth: str) -> None:
     environment = {"PATH": os.environ["PATH"], "AUTH": auth, "LAMBDA_TASK_ROOT": "/var/task"}
@@ -98,6 +117,7 @@ def test_a_deployed_stage_on_which_nobody_is_verified_does_not_start(auth: str) 
 
 
 URL = "a URL that begins with http:// or https://"
+LOCAL_URL = "a URL of this machine, such as http://127.0.0.1:8020"
 TABLES = [name for name in REQUIRED if name.endswith("_TABLE")]
 QUEUES = ["ORDER_QUEUE", "ORDER_DEAD_LETTERS"]
 NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001", "9" * 11, "9" * 5000]
@@ -135,6 +155,10 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
             "an origin such as https://shop.example, or *",
         ),
         ("PROBLEM_BASE_URL", ["/problems/", "https://a", "https://a/problems", "http:///"], f"{URL} and ends with /"),
+        ("PAYMENTS", ["", "Stripe", "paypal"], "one of simulated, stripe"),
+        ("STRIPE_URL", ["https://api.stripe.com", "http://127.0.0.1.example"], LOCAL_URL),
+        ("ENGINE", ["", "sqs"], "one of queue, step-functions"),
+        ("STATE_MACHINE", ["saga", "arn:aws:states:us-east-1:1:stateMachine:saga"], "the ARN of a state machine"),
         ("LOG_FORMAT", ["", "xml"], "one of json, text"),
         ("LOG_LEVEL", ["", "loud"], "one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),
         ("AWS_ENDPOINT_URL", ["127.0.0.1:8010", "ftp://a", "http://"], URL),
@@ -199,9 +223,10 @@ def test_a_bad_value_of_any_setting_ends_the_import_of_the_app_with_one_sentence
     run = [sys.executable, "-c", "import app"]
     ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert re.fullmatch(
-        rf"OrderOnce cannot start: the setting {name} must be [^\n]+, not 'not / this, surely'\.\n", ended.stderr
-    )
+    # What is not repeated may be a secret.
+    value = "" if name == "STRIPE_KEY" else ", not 'not / this, surely'"
+    assert re.fullmatch(rf"OrderOnce cannot start: the setting {name} must be [^\n]+{value}\.\n", ended.stderr)
+    assert name != "STRIPE_KEY" or "surely" not in ended.stderr
 
 
 def test_chalice_local_ends_with_one_sentence_too() -> None:
