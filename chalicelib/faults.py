@@ -22,3 +22,11 @@ class Rejected(Exception):
 
 class PaymentUnknown(Exception):
     """No clear answer: it may have taken effect, or still may, or never will. Ask again with the same order id."""
+
+
+class OtherProvider(PaymentUnknown):
+    """The payment is with another provider, `provider`: only that one knows what became of it."""
+
+    def __init__(self, payment_key: str, provider: str) -> None:
+        super().__init__(f"the payment {payment_key} is with another provider: {provider}")
+        self.provider = provider

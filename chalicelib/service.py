@@ -9,10 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chalicelib import settings as environment
 from chalicelib.adapters import clients
+from chalicelib.faults import PaymentUnknown
 from chalicelib.settings import Settings
 from chalicelib.times import Clock, utc_now
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+    from chalicelib.adapters.stripe_api import StripeApi
     from chalicelib.use_cases.committing import BatchCommitter
     from chalicelib.use_cases.consuming import Consumer
     from chalicelib.use_cases.dead_letters import DeadLetters
@@ -120,12 +122,21 @@ class Service:
 
     @cached_property
     def payments(self) -> "Payments":
-        from chalicelib.adapters.simulated_payments import SimulatedPayments
+        from chalicelib.adapters.payment_router import PaymentRouter
 
         if self.given_payments is not None:
             return self.given_payments
+        return PaymentRouter(self._payments_by(self.settings.provider.name), self._payments_by)
+
+    @cached_property
+    def stripe(self) -> "StripeApi":
+        """Stripe, by the key that is known at each call. PaymentUnknown: there is none."""
+        from chalicelib.adapters.stripe_account import StripeAccount
+        from chalicelib.adapters.stripe_api import ADDRESS
+
         settings = self.settings
-        return SimulatedPayments(self.dynamodb, settings.payments_table, settings.fail_payment_percent, self.clock)
+        account = StripeAccount(settings.stripe_key, settings.stage, settings.stripe_url or ADDRESS, self.clock)
+        return cast("StripeApi", clients.AtFirstUse(account.api))
 
     @cached_property
     def queue(self) -> "Queue":
@@ -134,6 +145,19 @@ class Service:
         return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
 
     # --- what several of them share ---
+
+    def _payments_by(self, provider: str) -> "Payments":
+        table = self.settings.payments_table
+        if provider == "simulated":
+            from chalicelib.adapters.simulated_payments import SimulatedPayments
+
+            return SimulatedPayments(self.dynamodb, table, self.settings.fail_payment_percent, self.clock)
+        if provider == "stripe":
+            from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger
+            from chalicelib.adapters.stripe_payments import StripePayments
+
+            return StripePayments(self.stripe, PaymentLedger(self.dynamodb, table, provider, self.clock))
+        raise PaymentUnknown(f"this release does not know the payment provider {provider}")
 
     @cached_property
     def _committer(self) -> "BatchCommitter":

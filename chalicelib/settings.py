@@ -27,6 +27,9 @@ _STATE_MACHINE = r"arn:aws[a-z-]*:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[\w-]
 _STRIPE_KEY = r"secretsmanager:[\w/+=.@-]{1,512}|ssm:[\w/.-]{1,1011}", "secretsmanager:NAME or ssm:NAME"
 _LOCAL_URL = r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", "a URL of this machine, such as http://127.0.0.1:8020"
 
+PRODUCTION = "prod"
+"""The stage of real orders, and of real money."""
+
 _USERS_AND_SERVICES = "aws.cognito.signin.user.admin,orderonce/service"
 """The scope of each access token that a user has signed in for, and that of services."""
 

@@ -14,8 +14,10 @@ from chalicelib.settings import app_settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
 
 POOL_SIZE = 16
 """Connections a client keeps; as many as threads may use it at once."""
@@ -59,7 +61,7 @@ class _Loader(Loader):
     """Reads the descriptions of services, and knows those that are called: looking for all opens a thousand folders."""
 
     def list_available_services(self, type_name: str) -> list[str]:
-        return ["dynamodb", "events", "sns", "sqs"]
+        return ["dynamodb", "events", "secretsmanager", "sns", "sqs", "ssm"]
 
 
 _loader = cache(_Loader)
@@ -94,6 +96,13 @@ def events() -> "EventBridgeClient":
 
 
 @cache
+def secretsmanager() -> "SecretsManagerClient":
+    """The client of Secrets Manager."""
+    client: SecretsManagerClient = _client("secretsmanager", app_settings().validates_parameters)
+    return client
+
+
+@cache
 def sns() -> "SNSClient":
     """The client of SNS."""
     client: SNSClient = _client("sns", app_settings().validates_parameters)
@@ -104,6 +113,13 @@ def sns() -> "SNSClient":
 def sqs() -> "SQSClient":
     """The client of SQS."""
     client: SQSClient = _client("sqs", app_settings().validates_parameters)
+    return client
+
+
+@cache
+def ssm() -> "SSMClient":
+    """The client of Systems Manager, for its parameters."""
+    client: SSMClient = _client("ssm", app_settings().validates_parameters)
     return client
 
 
@@ -119,5 +135,5 @@ class AtFirstUse:
 
 def forget() -> None:
     """The next clients are made of the environment as it is then."""
-    for made in (dynamodb, events, sns, sqs, _session):
+    for made in (dynamodb, events, secretsmanager, sns, sqs, ssm, _session):
         made.cache_clear()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ADDRESS = "https://api.stripe.com"
+
 API_VERSION = "2026-10-28.endive"
 """The version that requests are made for and answers are read by; an account's own version changes nothing."""
 
@@ -55,15 +57,22 @@ class StripeApi:
 
     No request is repeated, and Stripe's library gives each POST an idempotency key of its own: Stripe repeats what it
     has answered to a key, a 500 too, for a day. What was done is asked for instead.
+
+    `key_refused` is called when Stripe does not know the secret key (any more).
     """
 
     def __init__(
-        self, secret_key: str, address: str = "https://api.stripe.com", http_client: "stripe.HTTPClient | None" = None
+        self,
+        secret_key: str,
+        address: str = ADDRESS,
+        http_client: "stripe.HTTPClient | None" = None,
+        key_refused: Callable[[], object] = lambda: None,
     ) -> None:
         import stripe  # not before it is used: a tenth of a second of a cold start
 
         # It writes the path of each request, which may name a payment method, and Stripe's messages.
         logging.getLogger("stripe").setLevel(logging.WARNING)
+        self._key_refused = key_refused
         self._error = stripe.StripeError
         self._client = stripe.StripeClient(
             secret_key,
@@ -131,6 +140,8 @@ class StripeApi:
         except self._error as error:
             name = error.code or type(error).__name__
             # No message of Stripe's in logs and faults: it may name the payment method.
+            if error.http_status == 401:
+                self._key_refused()
             if error.http_status not in (400, 402, 404):
                 raise PaymentUnknown(f"Stripe: {name} ({error.http_status}, {error.request_id})") from error
             if error.http_status == 402:

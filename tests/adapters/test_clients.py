@@ -22,7 +22,9 @@ def test_a_client_is_made_when_it_is_used_and_once(aws: Stage) -> None:
 
 
 def test_each_service_that_is_called_can_be(aws: Stage) -> None:
-    made = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
-    assert [client.meta.service_model.service_name for client in made] == ["dynamodb", "sqs", "events", "sns"]
+    names = ["dynamodb", "events", "secretsmanager", "sns", "sqs", "ssm"]
+    made = [getattr(clients, name)() for name in names]
+    assert [client.meta.service_model.service_name for client in made] == names
+    assert {(client.meta.config.read_timeout, client.meta.config.connect_timeout) for client in made} == {(1, 1)}
     clients.forget()
     assert clients.dynamodb() is not made[0]

@@ -75,9 +75,10 @@ class Request:
 @dataclass
 class StripeFake:
     """`requests`: all that came, in order. `refunds_become`: the states of each new refund, one step for each `advance`
-    (the last one lasts)."""
+    (the last one lasts). `secret_key`: the one that opens it."""
 
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+    secret_key: str = SECRET_KEY
     intents: Books = field(default_factory=dict)
     refunds: Books = field(default_factory=dict)
     methods: Books = field(default_factory=dict)
@@ -152,7 +153,7 @@ class StripeFake:
             return None
         if isinstance(step, Refused):
             return step.answer
-        if headers.get("Authorization") != f"Bearer {SECRET_KEY}":
+        if headers.get("Authorization") != f"Bearer {self.secret_key}":
             return Refused(401, None, "Invalid API Key provided").answer
         key = headers.get("Idempotency-Key") if method == "POST" else None
         answer = self._once(key, (path, dict(params)), lambda: self._run(lambda: handle(name, params), step))

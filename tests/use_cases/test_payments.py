@@ -18,6 +18,7 @@ import pytest
 
 from chalicelib import times
 from chalicelib.adapters import clients
+from chalicelib.adapters.payment_router import PaymentRouter
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.faults import PaymentUnknown
@@ -275,5 +276,6 @@ def test_the_setting_decides_how_many_are_declined(
     if setting:
         monkeypatch.setenv("FAIL_PAYMENT_PERCENT", setting)
     payments = service().consumer.fulfilment.payments.payments
-    assert isinstance(payments, SimulatedPayments)
-    assert payments.decline_percent == percent
+    assert isinstance(payments, PaymentRouter)
+    assert isinstance(payments.provider, SimulatedPayments)
+    assert payments.provider.decline_percent == percent

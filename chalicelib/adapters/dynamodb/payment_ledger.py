@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import times
 from chalicelib.adapters.aws_faults import faults
 from chalicelib.adapters.dynamodb.items import from_item, to_item
-from chalicelib.faults import PaymentUnknown, Rejected, Unavailable
+from chalicelib.faults import OtherProvider, PaymentUnknown, Rejected, Unavailable
 from chalicelib.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CLOSED, DECLINED = "CLOSED", "DECLINED"
 class PaymentLedger:
     """Rows of one provider; each names it, and has a `state`. Whatever is not a clear answer is PaymentUnknown.
 
-    So is a row of another provider, unless it is closed: its money is not here.
+    A row of another provider is OtherProvider, unless it is closed: its money is not here.
     """
 
     client: "DynamoDBClient"
@@ -81,7 +81,7 @@ class PaymentLedger:
         # Rows of the releases before this name no provider.
         provider = row.get("provider", "simulated")
         if provider != self.provider and row["state"] not in (CLOSED, DECLINED):
-            raise PaymentUnknown(f"the payment {row['paymentKey']} is with another provider: {provider}")
+            raise OtherProvider(row["paymentKey"], provider)
         return row
 
 
