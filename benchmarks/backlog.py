@@ -24,18 +24,19 @@ from chalicelib.domain.order import HistoryEntry, Order, Status
 from chalicelib.domain.outcomes import Charged, NothingToRefund, Unknown
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Unavailable
+from chalicelib.providers import PROVIDERS
 from chalicelib.settings import DEFAULT_MAX_RECEIVES
 from chalicelib.use_cases.committing import BatchCommitter
 from chalicelib.use_cases.completion import Completion
 from chalicelib.use_cases.consuming import Consumer, MessagesLeft
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.fulfilment import Fulfilment
-from chalicelib.use_cases.paying import TIMEOUT
 from chalicelib.use_cases.ports import BATCH_SIZE, Depth, Message
 from chalicelib.use_cases.recovery import Recovery
 from chalicelib.use_cases.saga import Delivery, Never, ReadMessage
 
 NAME = "python -m benchmarks.backlog"
+PATIENCE = PROVIDERS["simulated"].patience
 CALL_SECONDS, VISIBILITY_TIMEOUT, POLL_SECONDS = 0.01, 60.0, 0.2
 WINDOW = 1.0
 """Seconds. A batch of more than ten waits so long for what is missing, once."""
@@ -141,7 +142,7 @@ class SimulatedPayments:
 
     def _ask(self, orders: Sequence[Order], answer: Any) -> list[Any]:
         rounds = -(-len(orders) // PAYMENTS_AT_ONCE)
-        self.simulation.sleep(TIMEOUT if self.away else min(TIMEOUT, rounds * PAYMENT_SECONDS))
+        self.simulation.sleep(PATIENCE if self.away else min(PATIENCE, rounds * PAYMENT_SECONDS))
         return [Unknown("away") if self.away else answer for _ in orders]
 
 
@@ -193,12 +194,12 @@ class Stage:
         self.ended: dict[str, float] = {}
         self.refused = 0
 
-    def charge(self, orders: Sequence[Order]) -> list[Charged | Unknown]:
+    def charge(self, orders: Sequence[Order], deadline: Deadline) -> list[Charged | Unknown]:
         if any(order.order_id in self.cursed for order in orders):
             raise RuntimeError("a mistake in the program")
         return self.payments.charge(orders)
 
-    def refund(self, orders: Sequence[Order]) -> list[NothingToRefund | Unknown]:
+    def refund(self, orders: Sequence[Order], deadline: Deadline) -> list[NothingToRefund | Unknown]:
         return self.payments.refund(orders)
 
     def begin(self) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+_AND_A_BIT = 1.25
+"""Times the margin: the next step must find the margin whole."""
+
 
 @dataclass(frozen=True)
 class Deadline:
@@ -22,6 +25,10 @@ class Deadline:
     def has_passed(self) -> bool:
         """Whether no further step may begin: what begins must be able to end."""
         return self.remaining() < self.margin
+
+    def patience(self, most: float) -> float:
+        """Seconds to wait for somebody else, `most` at most: so few that the next step can begin after them."""
+        return min(most, self.remaining() - _AND_A_BIT * self.margin)
 
 
 NO_DEADLINE = Deadline(lambda: float("inf"))

@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     from chalicelib.use_cases.committing import BatchCommitter
     from chalicelib.use_cases.consuming import Consumer
     from chalicelib.use_cases.dead_letters import DeadLetters
+    from chalicelib.use_cases.intake import Intake
     from chalicelib.use_cases.monitoring import Monitor
     from chalicelib.use_cases.operations import Operations
     from chalicelib.use_cases.paying import BatchPayments
     from chalicelib.use_cases.placing import Placing
-    from chalicelib.use_cases.ports import Catalogue, Orders, Payments, Products, Queue
+    from chalicelib.use_cases.ports import Orders, Payments, Products, Queue
     from chalicelib.use_cases.recovery import Recovery
 
 
 @dataclass(frozen=True)
 class Service:
-    """The use cases, with all that they need; `given_payments` None: the simulated provider.
+    """The use cases, with all that they need; `given_payments` None: those of the settings.
 
     `sleep` takes seconds, `random` is 0 to 1. `payment_timeout`: the seconds that a batch waits for its payments; None:
-    the usual ones.
+    those of the provider.
     """
 
     settings: Settings
@@ -68,7 +69,7 @@ class Service:
         from chalicelib.use_cases.placing import Placing
 
         claims, window = ClaimTable(self.dynamodb, self.settings.idempotency_table), self.settings.idempotency_window
-        return Placing(self.orders, claims, self._committer, self._catalogue, self.queue, self.clock, window)
+        return Placing(self.orders, claims, self._committer, self._intake, self.queue, self.clock, window)
 
     @cached_property
     def operations(self) -> "Operations":
@@ -91,7 +92,7 @@ class Service:
 
         bus, payments = EventBridgeBus(self.events, self.settings.event_bus, self._calls), self._batch_payments
         completion = Completion(self._committer, payments, bus, self.clock)
-        fulfilment = Fulfilment(self._committer, self._catalogue, payments, completion, self.clock)
+        fulfilment = Fulfilment(self._committer, self._intake, payments, completion, self.clock)
         receives = self.settings.max_receives
         return Consumer(fulfilment, self.orders, self.queue, self.dead_letters, self.clock, receives, self.random)
 
@@ -166,10 +167,13 @@ class Service:
         return BatchCommitter(self.orders, self.sleep, self.random)
 
     @cached_property
-    def _catalogue(self) -> "Catalogue":
+    def _intake(self) -> "Intake":
         from chalicelib.adapters.catalogue import InventoryCatalogue
+        from chalicelib.use_cases.intake import Intake
 
-        return InventoryCatalogue(self.dynamodb, self.settings.inventory_table, self.settings.currency, self.clock)
+        settings = self.settings
+        catalogue = InventoryCatalogue(self.dynamodb, settings.inventory_table, settings.currency, self.clock)
+        return Intake(catalogue, settings.provider)
 
     @cached_property
     def _calls(self) -> Executor:
@@ -180,10 +184,10 @@ class Service:
 
     @cached_property
     def _batch_payments(self) -> "BatchPayments":
-        from chalicelib.use_cases.paying import TIMEOUT, BatchPayments
+        from chalicelib.use_cases.paying import BatchPayments
 
-        timeout = TIMEOUT if self.payment_timeout is None else self.payment_timeout
-        return BatchPayments(self.payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), timeout)
+        patience = self.settings.provider.patience if self.payment_timeout is None else self.payment_timeout
+        return BatchPayments(self.payments, ThreadPoolExecutor(clients.POOL_SIZE, "payment"), patience)
 
 
 def compose(

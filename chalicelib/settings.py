@@ -15,7 +15,14 @@ _TABLE = r"[A-Za-z0-9_.-]{3,255}", "the name of a table"
 _QUEUE = r"[A-Za-z0-9_-]{1,80}|https?://\S+", "the name or the URL of a queue"
 _NAME_OR_ARN = r"[A-Za-z0-9_./-]{1,256}|arn:\S+", "a name or an ARN"
 _STAGE = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and -"
-_CURRENCY = r"[A-Z]{3}", "three capital letters (ISO 4217)"
+_OTHER_DECIMALS = (
+    "BIF|CLP|DJF|GNF|ISK|JPY|KMF|KRW|PYG|RWF|UGX|UYI|VND|VUV|XAF|XOF|XPF"  # none
+    "|BHD|IQD|JOD|KWD|LYD|OMR|TND|CLF|UYW"  # three or four
+    "|MGA"  # whose fifths Stripe does not take
+)
+"""Currencies whose amounts do not have two decimals (ISO 4217, list one, "Minor unit")."""
+
+_CURRENCY = rf"(?!{_OTHER_DECIMALS})[A-Z]{{3}}", "a currency of two decimals, in three capital letters (ISO 4217)"
 _URL = r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://"
 _BASE_URL = r"https?://[^\s/]+/(\S*/)?", "a URL that begins with http:// or https:// and ends with /"
 _USER_POOL = r"arn:aws[a-z-]*:cognito-idp:[a-z0-9-]+:[0-9]{12}:userpool/[\w-]+", "the ARN of a Cognito user pool"
@@ -42,8 +49,8 @@ _MAX_BATCH_WITHOUT_WINDOW = 10
 """Of an event source mapping (AWS Lambda API Reference, "CreateEventSourceMapping", BatchSize)."""
 
 _MAX_BATCHING_WINDOW = 40
-"""Seconds. What waits in it is in flight already: with the function's 10 s it must end before the messages, after 60 s,
-are seen again."""
+"""Seconds. What waits in it is in flight already: the queue's visibility timeout is six times the function's timeout,
+and the window."""
 
 DEFAULT_MAX_RECEIVES = 14
 """Thirteen pauses that double from 2 s to 15 minutes: an outage of 77 minutes is outlasted."""
@@ -94,6 +101,7 @@ class Settings:
             raise BadSetting("the setting AUTH must not be cognito under chalice local, which verifies no token")
         of_pool = read.required if auth == "cognito" else read.optional
         of_pool("USER_POOL_ARN", *_USER_POOL)  # which app.py reads
+        read.optional("PAYMENTS_SIMULATED_ON_PROD", "yes", "yes or nothing")  # which deploying reads
         clients = of_pool("USER_POOL_CLIENTS", *_CLIENTS)
         provider = PROVIDERS[read.choice("PAYMENTS", *PROVIDERS)]
         return cls(

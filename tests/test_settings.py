@@ -107,6 +107,15 @@ def test_a_key_in_place_of_its_place_is_refused_and_not_repeated(key: str) -> No
     assert str(bad.value) == f"the setting STRIPE_KEY must be {told}"
 
 
+def test_currencies_of_two_decimals_are_taken_and_a_stage_of_prod_may_simulate() -> None:
+    for currency in ("USD", "EUR", "GBP", "HUF", "TWD", "MRU", "CNY"):
+        assert Settings.from_environment(WHOLE | {"CURRENCY": currency}).currency == currency
+    for allowed in ("yes", ""):
+        check(WHOLE | {"STAGE": "prod", "PAYMENTS_SIMULATED_ON_PROD": allowed})
+    # Whether it may is for deploying to say: orders that are under way must not stop.
+    Settings.from_environment(WHOLE | {"STAGE": "prod", "LAMBDA_TASK_ROOT": "/var/task"})
+
+
 @pytest.mark.parametrize("auth", ["iam", "cognito", "none"])
 def test_a_deployed_stage_on_which_nobody_is_verified_does_not_start(auth: str) -> None:
     environment = {"PATH": os.environ["PATH"], "AUTH": auth, "LAMBDA_TASK_ROOT": "/var/task"}
@@ -131,7 +140,12 @@ NO_NUMBERS = ["", "one", "-1", "1.5", "1e3", " 1", "1\n", "٣", "²", "1000001",
         ("ORDER_TTL_DAYS", ["1", "21", *NO_NUMBERS], "0 or a whole number from 22 to 1000000"),
         ("FAIL_PAYMENT_PERCENT", ["101", *NO_NUMBERS], "a whole number from 0 to 100"),
         ("REQUIRE_IDEMPOTENCY_KEY", ["", "yes", "1", "0", " true", "on"], "true or false"),
-        ("CURRENCY", ["usd", "US", "USDX", "U$D", "840"], "three capital letters (ISO 4217)"),
+        (
+            "CURRENCY",
+            ["usd", "US", "USDX", "U$D", "840", "JPY", "ISK", "KWD", "CLF", "MGA"],
+            "a currency of two decimals, in three capital letters (ISO 4217)",
+        ),
+        ("PAYMENTS_SIMULATED_ON_PROD", ["no", "true", "YES"], "yes or nothing"),
         *((name, ["my table", "a/b", "ab", "é" * 3], "the name of a table") for name in TABLES),
         *((name, ["a b", "a.b", "a" * 81], "the name or the URL of a queue") for name in QUEUES),
         ("EVENT_BUS", ["a bus", "a,b"], "a name or an ARN"),

@@ -12,7 +12,7 @@ from chalicelib.adapters.dynamodb.items import from_item
 from chalicelib.adapters.dynamodb.reads import batch_get
 from chalicelib.domain import ids
 from chalicelib.domain.order import CENT, two_decimals
-from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
+from chalicelib.domain.pricing import IntakeRefusal, Priced, Product, price
 from chalicelib.domain.request import OrderRequest
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class InventoryCatalogue:
     clock: times.Clock
     _products: dict[str, tuple[datetime, Product]] = field(default_factory=dict)
 
-    def price(self, request: OrderRequest) -> Priced | CatalogueRefusal:
+    def price(self, request: OrderRequest) -> Priced | IntakeRefusal:
         """The request at the catalogue's prices, or where they disagree. No refusal relies on a remembered price."""
         wanted = request.quantities
         now = self.clock()

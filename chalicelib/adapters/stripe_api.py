@@ -150,6 +150,9 @@ class StripeApi:
             unexpected_state = error.code == "payment_intent_unexpected_state"
             if not unexpected_state:
                 telemetry.warning("Stripe refused a request", code=name, requestId=error.request_id)
+            # A mistake of this service, or of its account: no payment method is to blame, so people must know.
+            if refusal == _NOT_THIS_AMOUNT or name.startswith("parameter_"):
+                telemetry.count("PaymentRequestsRefused")
             raise Refused(refusal, unexpected_state) from error
 
 

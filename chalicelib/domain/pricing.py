@@ -25,8 +25,8 @@ class Priced:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueRefusal:
-    """The catalogue disagrees; `failure` is the reason in a word, `errors` has the right figures."""
+class IntakeRefusal:
+    """The order cannot be taken in; `failure` is the reason in a word, `errors` has the right figures."""
 
     failure: str
     errors: tuple[FieldError, ...]
@@ -39,12 +39,12 @@ class CatalogueRefusal:
         )
 
 
-def price(request: OrderRequest, products: Mapping[str, Product], currency: str) -> Priced | CatalogueRefusal:
+def price(request: OrderRequest, products: Mapping[str, Product], currency: str) -> Priced | IntakeRefusal:
     """The request at the catalogue's prices, or all in which they disagree. `currency` is the catalogue's one."""
     quantities = request.quantities
     found = list(_disagreements(request, quantities, products, currency))
     if found:
-        return CatalogueRefusal(found[0][0], tuple(error for _, error in found))
+        return IntakeRefusal(found[0][0], tuple(error for _, error in found))
     return Priced(
         tuple(
             LineItem(product_id, quantity, products[product_id].price, products[product_id].name)

@@ -36,7 +36,7 @@ class Completion:
         refunds: dict[str, Refund] = {}
         owing = [item for item in items if _owes_refund(item.order)]
         if all_in_time(owing, deadline):
-            refunds = self._refund(owing)
+            refunds = self._refund(owing, deadline)
         # Published whatever became of the refunds: an event must not wait for a payment provider.
         for order_id, reason in self.event_bus.publish([item.order for item in items], deadline).items():
             _find(items, order_id).outcome = Retry(reason)
@@ -45,10 +45,10 @@ class Completion:
             if isinstance(result, Retryable):
                 _find(items, update.order_id).outcome = Retry(result.reason)
 
-    def _refund(self, items: list[SagaItem]) -> dict[str, Refund]:
+    def _refund(self, items: list[SagaItem], deadline: Deadline) -> dict[str, Refund]:
         """What happened to each order's money, by order id. A refund closes the payment, even if nothing was paid."""
         refunds: dict[str, Refund] = {}
-        for item, answer in zip(items, self.payments.refund([item.order for item in items]), strict=True):
+        for item, answer in zip(items, self.payments.refund([item.order for item in items], deadline), strict=True):
             if isinstance(answer, Unknown):
                 item.outcome = Retry(answer.reason)
                 continue

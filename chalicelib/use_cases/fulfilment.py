@@ -15,13 +15,13 @@ from chalicelib.domain import changes
 from chalicelib.domain.changes import Change, Create, Move
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import Charged, Declined, InsufficientStock, NotFound, Unknown
-from chalicelib.domain.pricing import CatalogueRefusal, Priced
+from chalicelib.domain.pricing import IntakeRefusal, Priced
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import Applied, BatchCommitter
 from chalicelib.use_cases.completion import Completion
+from chalicelib.use_cases.intake import Intake
 from chalicelib.use_cases.paying import BatchPayments
-from chalicelib.use_cases.ports import Catalogue
 from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, all_in_time, commit_step, in_status
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Fulfilment:
     """The pipeline. It acts first, and reads only what a refusal brings back."""
 
     committer: BatchCommitter
-    catalogue: Catalogue
+    intake: Intake
     payments: BatchPayments
     completion: Completion
     clock: Clock
@@ -79,10 +79,10 @@ class Fulfilment:
 
     def _creation(self, item: SagaItem) -> Change:
         order, now = item.delivery.order, self.clock()
-        match self.catalogue.price(item.delivery.request):
+        match self.intake.price(item.delivery.request, is_new=item.delivery.payment_key is None):
             case Priced(lines):
                 return changes.create(replace(order, items=lines), now)
-            case CatalogueRefusal(failure) as refused:
+            case IntakeRefusal(failure) as refused:
                 return self._last(item, changes.create_failed(order, now, failure, refused.reason))
 
     def _reserve(self, items: list[SagaItem], deadline: Deadline) -> None:
@@ -117,7 +117,7 @@ class Fulfilment:
         """Charge orders that are known to be RESERVED. Unknown is not no: then the order stays as it is."""
         if not all_in_time(items, deadline):
             return
-        for item, answer in zip(items, self.payments.charge([item.order for item in items]), strict=True):
+        for item, answer in zip(items, self.payments.charge([item.order for item in items], deadline), strict=True):
             telemetry.count(f"Payments{type(answer).__name__}")
             if isinstance(answer, Unknown):
                 item.outcome = Retry(answer.reason)

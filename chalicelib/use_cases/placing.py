@@ -10,12 +10,13 @@ from chalicelib.domain.changes import create
 from chalicelib.domain.order import Order, Status
 from chalicelib.domain.outcomes import StatusChanged
 from chalicelib.domain.payment_key import fresh_payment_key
-from chalicelib.domain.pricing import CatalogueRefusal
+from chalicelib.domain.pricing import IntakeRefusal
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.faults import Unavailable
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import Applied, BatchCommitter
-from chalicelib.use_cases.ports import Catalogue, Claims, Orders, Queue
+from chalicelib.use_cases.intake import Intake
+from chalicelib.use_cases.ports import Claims, Orders, Queue
 
 _GIVEN_UP = (Status.FAILED, Status.CANCELLED)
 
@@ -51,7 +52,7 @@ class Placing:
     orders: Orders
     claims: Claims
     committer: BatchCommitter
-    catalogue: Catalogue
+    intake: Intake
     queue: Queue
     clock: Clock
     window: timedelta
@@ -59,13 +60,13 @@ class Placing:
     def place(
         self, request: OrderRequest, key: str | None, correlation_id: str | None = None, by: str | None = None
     ) -> PlacingResult:
-        """Place the order, however often it is asked for. Raises Invalid where the catalogue refuses it, Unavailable.
+        """Place the order, however often it is asked for. Raises Invalid if it cannot be taken in, Unavailable.
 
         Any number of these may run at once, and any may die at any point: the first conditional write decides.
         """
         request_fingerprint = idempotency.fingerprint(request)
-        priced = self.catalogue.price(request)
-        if isinstance(priced, CatalogueRefusal):
+        priced = self.intake.price(request)
+        if isinstance(priced, IntakeRefusal):
             return self._replayed_or_refused(request, key, request_fingerprint, priced)
 
         def order(order_id: str) -> Order:
@@ -114,11 +115,11 @@ class Placing:
             instead_of = order_id
 
     def _replayed_or_refused(
-        self, request: OrderRequest, key: str | None, request_fingerprint: str, refused: CatalogueRefusal
+        self, request: OrderRequest, key: str | None, request_fingerprint: str, refused: IntakeRefusal
     ) -> Replayed | KeyReused:
-        """The catalogue may have moved on since the order was placed: then the request is still a replay.
+        """The catalogue, or the provider, may have changed since the order was placed: the request is still a replay.
 
-        And a key that was used is not free, whatever the catalogue says of the new order.
+        And a key that was used is not free, whatever is against the new order.
         """
         if key is not None:
             order_id: str | None = idempotency.order_id_from_key(request.customer_id, key)

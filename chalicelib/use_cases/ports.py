@@ -11,7 +11,7 @@ from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import Change
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Charged, Committed, Declined, NothingToRefund, Refunded, RefundPending, Refused
-from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product
+from chalicelib.domain.pricing import IntakeRefusal, Priced, Product
 from chalicelib.domain.request import OrderRequest
 
 MAX_ACTIONS = 100
@@ -82,7 +82,7 @@ class Claims(Protocol):
 class Catalogue(Protocol):
     """What can be bought, at what price."""
 
-    def price(self, request: OrderRequest) -> Priced | CatalogueRefusal:
+    def price(self, request: OrderRequest) -> Priced | IntakeRefusal:
         """The request at the catalogue's prices, or where they disagree. Raises Unavailable, Rejected."""
         ...
 

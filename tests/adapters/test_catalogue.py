@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.adapters.catalogue import InventoryCatalogue
 from chalicelib.domain.order import LineItem
-from chalicelib.domain.pricing import CatalogueRefusal, Priced
+from chalicelib.domain.pricing import IntakeRefusal, Priced
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Unavailable
 from tests.support.aws_calls import AwsCalls
@@ -52,7 +52,7 @@ def test_an_order_is_priced_in_one_read_whatever_it_holds(each_aws: Stage, aws_c
 def test_the_catalogue_is_read_consistently_so_no_refusal_relies_on_a_price_of_a_moment_ago(
     catalogue: InventoryCatalogue, aws_calls: AwsCalls
 ) -> None:
-    assert isinstance(catalogue.price(asked("10.00", "p1")), CatalogueRefusal)
+    assert isinstance(catalogue.price(asked("10.00", "p1")), IntakeRefusal)
     (read,) = (request for call in aws_calls.made for request in call.params["RequestItems"].values())
     assert read["ConsistentRead"] is True
 
@@ -81,7 +81,7 @@ def test_a_new_price_counts_at_once_for_who_asks_for_it_and_no_refusal_is_rememb
     assert isinstance(catalogue.price(asked("12.00", "p1")), Priced)
     for n in (1, 2):
         refused = catalogue.price(asked("10.00", "p1"))
-        assert isinstance(refused, CatalogueRefusal)
+        assert isinstance(refused, IntakeRefusal)
         assert refused.errors[0].expected == Decimal("12.00")
         assert aws_calls.operations() == ["BatchGetItem"] * (2 + n)
 
@@ -91,7 +91,7 @@ def test_what_is_not_in_the_catalogue_or_has_no_price_is_never_remembered(
 ) -> None:
     for _ in range(2):
         refused = catalogue.price(asked("10.00", "p1"))
-        assert isinstance(refused, CatalogueRefusal)
+        assert isinstance(refused, IntakeRefusal)
         assert refused.failure == "UNKNOWN_PRODUCT"
         product(aws, "p1", name="Given up, but it holds stock")
     product(aws, "p1", price=10)

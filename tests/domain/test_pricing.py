@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.order import CENT, LineItem
-from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
+from chalicelib.domain.pricing import IntakeRefusal, Priced, Product, price
 from chalicelib.domain.request import FieldError, OrderRequest
 
 PRODUCTS = {
@@ -30,7 +30,7 @@ def asked(*lines: LineItem, total: str, **fields: Any) -> OrderRequest:
 def refused(request: OrderRequest) -> tuple[str, list[tuple[str, object]]]:
     """The failure in a word, and pointer and right figure of each error."""
     outcome = price(request, PRODUCTS, "USD")
-    assert isinstance(outcome, CatalogueRefusal)
+    assert isinstance(outcome, IntakeRefusal)
     return outcome.failure, [(error.pointer, error.expected) for error in outcome.errors]
 
 
@@ -65,7 +65,7 @@ def test_another_currency_is_refused_with_the_catalogues() -> None:
 
 def test_all_disagreements_come_at_once_and_in_one_text() -> None:
     outcome = price(asked(line("gone"), line("mouse", 1, "1.00"), total="1.00", currency="EUR"), PRODUCTS, "USD")
-    assert isinstance(outcome, CatalogueRefusal)
+    assert isinstance(outcome, IntakeRefusal)
     assert outcome.reason == (
         "#/items/0/productId: product gone is not in the catalogue; "
         "#/items/1/unitPrice: is not the catalogue's price (29.99); "
@@ -75,7 +75,7 @@ def test_all_disagreements_come_at_once_and_in_one_text() -> None:
 
 def test_an_order_without_lines_costs_nothing_to_two_decimals() -> None:
     outcome = price(asked(total="1.00"), PRODUCTS, "USD")
-    assert isinstance(outcome, CatalogueRefusal)
+    assert isinstance(outcome, IntakeRefusal)
     assert outcome.reason == "#/totalAmount: is not the sum of the lines (0.00)"
 
 
@@ -83,7 +83,7 @@ def test_the_largest_order_is_added_up_exactly() -> None:
     dear = {"dear": Product("dear", "dear", Decimal("9999.99"))}
     lines = [line("dear", 1_000_000) for _ in range(50)]
     assert isinstance(price(asked(*lines, total="499999500000.00"), dear, "USD"), Priced)
-    assert price(asked(*lines, total="499999500000.01"), dear, "USD") == CatalogueRefusal(
+    assert price(asked(*lines, total="499999500000.01"), dear, "USD") == IntakeRefusal(
         "TOTAL_MISMATCH", (FieldError("#/totalAmount", "is not the sum of the lines", Decimal("499999500000.00")),)
     )
 

@@ -16,7 +16,7 @@ from chalicelib.domain import changes
 from chalicelib.domain.idempotency import agrees, fingerprint
 from chalicelib.domain.order import Order, two_decimals
 from chalicelib.domain.payment_key import fresh_payment_key
-from chalicelib.domain.pricing import CatalogueRefusal, Priced, Product, price
+from chalicelib.domain.pricing import IntakeRefusal, Priced, Product, price
 from chalicelib.domain.request import Invalid, OrderRequest
 from chalicelib.entrypoints.documents import first_answer, order_document
 from chalicelib.entrypoints.messages import read_records
@@ -74,7 +74,7 @@ def stored(request: OrderRequest, products: dict[str, Product], order_id: str) -
             return changes.create(
                 Order(**{n: getattr(order, n) for n in order.__slots__} | {"items": items}), NOW
             ).after
-        case CatalogueRefusal(failure) as refused:
+        case IntakeRefusal(failure) as refused:
             return changes.create_failed(order, NOW, failure, refused.reason).after
 
 

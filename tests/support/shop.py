@@ -287,7 +287,7 @@ class Shop(Customer):
             forget_order(self.stage, order["orderId"])
         for product in [*sample("products"), *ROWS]:
             order = self.order(product["productId"])
-            self.service.placing.catalogue.price(order_request(order, "USD"))
+            self.service.placing.intake.price(order_request(order, "USD"))
         self.calls.forget()
         self.metrics.clear()
         self.lines.clear()

@@ -200,10 +200,10 @@ def test_an_unexpected_fault_is_one_orders_own(small_shop: Shop, monkeypatch: py
     bad, *good = place(small_shop, 4)
     charge = BatchPayments.charge
 
-    def faulty(payments: BatchPayments, orders: Sequence[Order]) -> Sequence[object]:
+    def faulty(payments: BatchPayments, orders: Sequence[Order], deadline: Deadline) -> Sequence[object]:
         if any(order.order_id == bad for order in orders):
             raise RuntimeError("a mistake in the program")
-        return charge(payments, orders)
+        return charge(payments, orders, deadline)
 
     monkeypatch.setattr(BatchPayments, "charge", faulty)
     assert (small_shop.run_queue(), small_shop.hidden()) == (1, 1)

@@ -22,7 +22,7 @@ from chalicelib.domain.outcomes import (
     StatusChanged,
     Unknown,
 )
-from chalicelib.domain.pricing import CatalogueRefusal, Priced
+from chalicelib.domain.pricing import IntakeRefusal, Priced
 from chalicelib.domain.request import FieldError, OrderRequest
 from chalicelib.faults import Unavailable
 from chalicelib.use_cases.committing import BatchCommitter
@@ -35,7 +35,7 @@ STORED = ("paid", "declined", "unanswered", "short", "vanished", "restless")
 """Orders of the API that are stored; their messages carry their payment keys."""
 
 UNITS = {"short": {"p2": 5}, "vanished": {"gone": 1}, "dear": {"p1": 3}}
-CATALOGUE_SAYS = CatalogueRefusal("PRICE_MISMATCH", (FieldError("#/items/0/unitPrice", "is", Decimal("9.99")),))
+CATALOGUE_SAYS = IntakeRefusal("PRICE_MISMATCH", (FieldError("#/items/0/unitPrice", "is", Decimal("9.99")),))
 
 
 def order(order_id: str) -> Order:
@@ -108,13 +108,13 @@ class World:
                 return InsufficientStock(product_id, -units, available)
         return None
 
-    def price(self, request: OrderRequest) -> Priced | CatalogueRefusal:
+    def price(self, request: OrderRequest, is_new: bool) -> Priced | IntakeRefusal:
         if not self.priced:
             raise Unavailable("no catalogue")
         lines = tuple(replace(line, product_name="as the catalogue has it") for line in request.items)
         return CATALOGUE_SAYS if request.total_amount == 3 * PRICE else Priced(lines)
 
-    def charge(self, orders: Sequence[Order]) -> list[Charged | Declined | Unknown]:
+    def charge(self, orders: Sequence[Order], _: Deadline) -> list[Charged | Declined | Unknown]:
         self.charged += [one.order_id for one in orders]
         answers: dict[str, Declined | Unknown] = {"declined": Declined("no money"), "unanswered": Unknown("no answer")}
         return [answers.get(one.order_id) or Charged(f"pay-{one.order_id}") for one in orders]
