@@ -6,17 +6,17 @@ A file for each stage: with one for all, `dev` could write the tables of a `prod
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import CHALICE, EVER, RESOURCES, function_name, read, stage_config
+from deploy.stages import CHALICE, EVER, RESOURCES, function_name, functions_of, read, stage_config
 from deploy.tables import RESTORABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """These actions on one resource: its logical id in resources.json, or `Table/index/Name`."""
+    """These actions on one resource: its logical id in resources.json, `Table/index/Name`, or the secret STRIPE_KEY."""
 
     resource: str
     actions: tuple[str, ...]
@@ -71,6 +71,31 @@ GRANTS = {
 }
 """By function. TransactWriteItems is not an action: each of its writes needs the action of a single write."""
 
+_SECRETS = {
+    "secretsmanager": ("secretsmanager:GetSecretValue", "secret:{}-??????"),
+    "ssm": ("ssm:GetParameter", "parameter/{}"),
+}
+"""By the service that keeps a secret: what reads it, and the end of its ARN by name. Secrets Manager puts six more
+characters behind the name (AWS Secrets Manager User Guide, "Permissions policy examples")."""
+
+WITH_STRIPE = {"order_consumer": (Grant("PaymentsTable", ("dynamodb:GetItem",)),)}
+"""Where the stage has a key of Stripe's: the functions that read it, and what else they may do then."""
+
+
+def grants(function: str, settings: Mapping[str, str]) -> Sequence[Grant]:
+    """What a function may do on a stage with these settings."""
+    if function not in WITH_STRIPE or not (place := settings.get("STRIPE_KEY")):
+        return GRANTS[function]
+    action, _ = _SECRETS[place.partition(":")[0]]
+    return (*GRANTS[function], *WITH_STRIPE[function], Grant("STRIPE_KEY", (action,)))
+
+
+def _secret(place: str) -> tuple[str, str]:
+    """Of a secret at `service:name`: the service, and the end of its ARN."""
+    service, _, name = place.partition(":")
+    return service, _SECRETS[service][1].format(name.removeprefix("/") if service == "ssm" else name)
+
+
 LAMBDAS_OWN = {
     "order_consumer": {("OrderQueue", f"sqs:{a}") for a in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")}
 }
@@ -90,40 +115,44 @@ def static_policy(function: str, stage: str, tables: Mapping[str, str] | None = 
 
     `tables` has the names of those in use, by setting; None: as config.json says.
     """
-    named = stage_config(stage)["environment_variables"] if tables is None else tables
+    settings = {**stage_config(stage)["environment_variables"], **(tables or {})}
     logs = f"arn:*:logs:*:*:log-group:/aws/lambda/{function_name(function)}:*".replace("${Stage}", stage)
-    statements = [_allow(grant.actions, _arn_by_name(grant.resource, stage, named)) for grant in GRANTS[function]]
+    allowed = grants(function, settings)
+    statements = [_allow(grant.actions, _arn_by_name(grant.resource, stage, settings)) for grant in allowed]
     return _document([*statements, *_common_statements(logs)])
 
 
-def packaged_policy(function: str) -> dict[str, Any]:
+def packaged_policy(function: str, stage: str) -> dict[str, Any]:
     """The policy of a function in the package, with references. It has the queues' URLs, and asks for none."""
+    settings = stage_config(stage)["environment_variables"]
     # The log group by pattern: a role that refers to its own function's log group would be a circular reference.
     logs = {
         "Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
         f"/aws/lambda/${{AWS::StackName}}-{EVER[function]}-*:*"
     }
     statements = []
-    for grant in GRANTS[function]:
+    for grant in grants(function, settings):
         actions = tuple(action for action in grant.actions if action != "sqs:GetQueueUrl")
-        statements.append(_allow(actions, _reference(grant.resource)))
+        statements.append(_allow(actions, _reference(grant.resource, settings)))
     return _document([*statements, *_common_statements(logs)])
 
 
-def _arn_by_name(resource: str, stage: str, tables: Mapping[str, str]) -> str:
+def _arn_by_name(resource: str, stage: str, settings: Mapping[str, str]) -> str:
     """The ARN of a resource of a stage, with partition, account and region open."""
+    if resource == "STRIPE_KEY":
+        return "arn:*:{}:*:*:{}".format(*_secret(settings[resource]))
     logical_id, _, rest = resource.partition("/")
     described = read(RESOURCES)["Resources"][logical_id]
     property_, arn = _BY_NAME[described["Type"]]
     own: str = described["Properties"][property_]["Fn::Sub"].replace("${Stage}", stage)
-    name = tables[RESTORABLE[logical_id]] if logical_id in RESTORABLE else own
+    name = settings[RESTORABLE[logical_id]] if logical_id in RESTORABLE else own
     return arn.format(name) + (f"/{rest}" if rest else "")
 
 
 def files() -> Iterator[tuple[str, str]]:
     """The name and the text of every file that config.json names."""
     for stage in ("dev", "prod"):
-        for function in GRANTS:
+        for function in functions_of(stage):
             yield f"policy-{stage}-{function}.json", json.dumps(static_policy(function, stage), indent=2) + "\n"
 
 
@@ -133,7 +162,10 @@ def write() -> None:
         (CHALICE / name).write_text(text, encoding="utf-8")
 
 
-def _reference(resource: str) -> dict[str, Any]:
+def _reference(resource: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    if resource == "STRIPE_KEY":
+        own = "arn:${{AWS::Partition}}:{}:${{AWS::Region}}:${{AWS::AccountId}}:{}"
+        return {"Fn::Sub": own.format(*_secret(settings[resource]))}
     logical_id, _, rest = resource.partition("/")
     if logical_id == "AlertsTopic":
         return {"Ref": logical_id}  # a topic's Ref is its ARN

@@ -79,7 +79,7 @@ def _functions(stage: str) -> dict[str, Any]:
     environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
     for function, logical_id in functions_of(stage).items():
-        policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function)}
+        policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function, stage)}
         # Their names are in the environment, and not references.
         resources[logical_id] = {"DependsOn": sorted(RESTORABLE), "Properties": environment}
         resources[role_id(function)] = {"Properties": {"Policies": [policy]}}

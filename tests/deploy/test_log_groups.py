@@ -15,6 +15,7 @@ from deploy.policies import packaged_policy, static_policy
 from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, config, stage_config
 from deploy.template import resources_template
 from tests.deploy.packages import Package
+from tests.deploy.test_package import stage_name
 from tests.support.template import Template
 
 
@@ -58,12 +59,12 @@ def test_each_function_may_write_to_its_own_log_group_alone(stage: str) -> None:
 
 
 def test_in_a_package_each_function_has_the_log_group_of_its_name(package: Package) -> None:
-    groups = package.of_type("AWS::Logs::LogGroup")
+    groups, stage = package.of_type("AWS::Logs::LogGroup"), stage_name(package)
     names = [group["LogGroupName"]["Fn::Sub"] for group in groups.values()]
     for function, logical_id in FUNCTIONS.items():
         assert names.count(f"/aws/lambda/${{{logical_id}}}") == 1
         assert groups[log_group_id(function)]["LogGroupName"]["Fn::Sub"] == f"/aws/lambda/${{{logical_id}}}"
-        assert f"-{logical_id}-*:*" in _logs(packaged_policy(function))["Fn::Sub"]
+        assert f"-{logical_id}-*:*" in _logs(packaged_policy(function, stage))["Fn::Sub"]
 
 
 def _logs(policy: dict[str, Any]) -> Any:

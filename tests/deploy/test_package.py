@@ -13,8 +13,8 @@ from chalicelib.settings import DEFAULT_MAX_RECEIVES, AppSettings, BadSetting
 from deploy import stages
 from deploy.gateway import OPEN_ROUTES
 from deploy.names import log_group_id, role_id
-from deploy.policies import GRANTS, packaged_policy
-from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, stage_config
+from deploy.policies import packaged_policy, static_policy
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, RESOURCES, config, functions_of, stage_config
 from deploy.tables import RESTORABLE, by_name
 from deploy.template import resources_template
 from tests.deploy.packages import Package
@@ -103,15 +103,18 @@ def test_each_function_has_a_role_with_its_own_policy_and_only_codedeploy_has_an
     for function in FUNCTIONS:
         assert package.function(function)["Role"] == {"Fn::GetAtt": [role_id(function), "Arn"]}
         (policy,) = package.properties(role_id(function))["Policies"]
-        assert policy["PolicyDocument"] == by_name(packaged_policy(function))
+        assert policy["PolicyDocument"] == by_name(packaged_policy(function, stage_name(package)))
 
 
-def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy() -> None:
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_a_role_may_do_in_the_package_what_it_may_do_beside_chalice_deploy(stage: str) -> None:
     """Except asking for a queue's URL, which its settings have."""
-    for function, grants in GRANTS.items():
-        allowed = {a for grant in grants for a in grant.actions} - {"sqs:GetQueueUrl"}
-        packaged = {a for statement in by_name(packaged_policy(function))["Statement"] for a in statement["Action"]}
-        assert {a for a in packaged if not a.startswith(("logs:", "xray:"))} == allowed
+    for function in functions_of(stage):
+        by_chalice, packaged = (
+            {action for statement in by_name(policy)["Statement"] for action in statement["Action"]}
+            for policy in (static_policy(function, stage), packaged_policy(function, stage))
+        )
+        assert packaged == by_chalice - {"sqs:GetQueueUrl"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,11 +2,15 @@
 
 import json
 import re
+import string
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import app as entry
 from chalicelib.adapters import clients
@@ -17,6 +21,7 @@ from chalicelib.use_cases.ports import Message
 from deploy import policies
 from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
 from deploy.tables import table_names
+from tests.deploy.support.iam import ACCOUNT, REGION, allows, filled
 from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock, FakeLambdaContext
 from tests.support.permissions import SETTINGS, Permission, granted, permissions
@@ -145,10 +150,8 @@ def test_each_function_may_do_what_it_does_and_nothing_else(
         DRIVERS[function](shop)
     lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
     used = usage.of[function] | lambdas_own
-    assert {"missing": used - granted(function), "never used": granted(function) - used} == {
-        "missing": set(),
-        "never used": set(),
-    }
+    allowed = granted(function, aws)
+    assert {"missing": used - allowed, "never used": allowed - used} == {"missing": set(), "never used": set()}
 
 
 def test_the_files_are_what_the_table_says() -> None:
@@ -169,7 +172,8 @@ def test_each_function_names_its_own_file_and_there_is_no_policy_to_fall_back_to
 def every_statement() -> Iterator[Any]:
     for function in policies.GRANTS:
         documents = [policies.static_policy(function, stage) for stage in DEPLOYED]
-        for document in (*documents, policies.packaged_policy(function)):
+        documents += [policies.packaged_policy(function, stage) for stage in DEPLOYED]
+        for document in documents:
             for statement in document["Statement"]:
                 yield pytest.param(statement, id=f"{function}-{statement['Action'][0]}")
 
@@ -189,6 +193,42 @@ def test_no_stage_reaches_into_another(stage: str) -> None:
         text = json.dumps(policies.static_policy(function, stage))
         for other in set(DEPLOYED) - {stage}:
             assert f"orderonce-{other}" not in text
+
+
+# --- the key of a payment provider ---
+
+OTHERS = dict.fromkeys([*(f"{name}.Arn" for name in SETTINGS), "AlertsTopic", "AWS::StackName"], "something else")
+NAMES = st.text(string.ascii_letters + string.digits + "/_.-", min_size=1, max_size=40)
+
+
+@given(service=st.sampled_from(["secretsmanager", "ssm"]), name=NAMES, other=NAMES)
+def test_only_who_asks_stripe_may_read_its_key_and_no_other_secret(service: str, name: str, other: str) -> None:
+    def arn(name: str) -> str:
+        ending = f"secret:{name}-AbC123" if service == "secretsmanager" else f"parameter/{name.removeprefix('/')}"
+        return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{ending}"
+
+    action = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}[service]
+    with patch.dict(stage_config("dev")["environment_variables"], STRIPE_KEY=f"{service}:{name}"):
+        for function in FUNCTIONS:
+            both = policies.static_policy(function, "dev"), policies.packaged_policy(function, "dev")
+            for policy in (both[0], filled(both[1], OTHERS)):
+                asks = function in policies.WITH_STRIPE
+                assert allows([policy], action, arn(name)) is asks
+                assert allows([policy], action, arn(other)) is (asks and arn(other) == arn(name))
+
+
+@pytest.mark.parametrize("stage", DEPLOYED)
+def test_without_a_key_no_function_may_read_a_secret_or_the_ledger(stage: str) -> None:
+    for function in FUNCTIONS:
+        text = json.dumps([policies.static_policy(function, stage), policies.packaged_policy(function, stage)])
+        assert not re.search("secret|ssm|kms", text)
+        assert "dynamodb:GetItem" not in actions_on_payments(function, stage)
+
+
+def actions_on_payments(function: str, stage: str) -> set[str]:
+    ledger = f"arn:*:dynamodb:*:*:table/orderonce-{stage}-payments"
+    statements = policies.static_policy(function, stage)["Statement"]
+    return {action for each in statements if each["Resource"] == ledger for action in each["Action"]}
 
 
 @pytest.mark.parametrize("stage", DEPLOYED)

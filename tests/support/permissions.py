@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from deploy.policies import GRANTS
+from deploy.policies import grants
 from tests.support.aws_calls import Call
 from tests.support.stage import Stage
 
@@ -20,17 +20,22 @@ SETTINGS = {
     "OrderDeadLetters": "ORDER_DEAD_LETTERS",
     "EventBus": "EVENT_BUS",
     "AlertsTopic": "ALERTS_TOPIC",
+    "STRIPE_KEY": "STRIPE_KEY",
 }
 
 _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
 
+def granted(function: str, stage: Stage) -> frozenset[Permission]:
+    """What the role of a function allows on a stage."""
+    return _granted(function, stage.settings.get("STRIPE_KEY", ""))
+
+
 @cache
-def granted(function: str) -> frozenset[Permission]:
-    """What the role of a function allows."""
+def _granted(function: str, stripe_key: str) -> frozenset[Permission]:
     return frozenset(
         (SETTINGS[logical_id] + (f"/{rest}" if rest else ""), action)
-        for grant in GRANTS[function]
+        for grant in grants(function, {"STRIPE_KEY": stripe_key})
         for logical_id, _, rest in [grant.resource.partition("/")]
         for action in grant.actions
     )
@@ -52,6 +57,9 @@ def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
         case "sns":
             topic = str(params["TopicArn"]).rpartition(":")[2]
             yield _setting(stage, topic, "ALERTS_TOPIC"), f"sns:{operation}"
+        case "secretsmanager" | "ssm" as service:
+            assert stage["STRIPE_KEY"] == f"{service}:{params.get('SecretId') or params['Name']}"
+            yield "STRIPE_KEY", f"{service}:{operation}"
         case service:
             raise NotImplementedError(f"which permission {service}'s {operation} asks for")
 

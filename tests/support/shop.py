@@ -119,8 +119,8 @@ class Shop(Customer):
             INVOCATION.reset(token)
             own = [call for call in self.calls.made if call.invocation is invocation]
             used = {permission for call in own for permission in permissions(call, self.stage)}
-            if used - granted(function):
-                pytest.fail(f"{function} may not do {used - granted(function)}")
+            if missing := used - granted(function, self.stage):
+                pytest.fail(f"{function} may not do {missing}")
 
     def ask(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> Reply:
         with self.role("api_handler"):
