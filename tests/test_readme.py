@@ -40,7 +40,13 @@ def test_the_double_click_of_the_readme_is_one_order(tmp_path: Path) -> None:
     assert alike(ran.stdout) == alike(snippet("README.md", "HTTP/1.1 201").text)
 
 
-GIVEN = {**POOL, "STATE_MACHINE": "", "STRIPE_KEY": "ssm:/stripe", "STRIPE_URL": ""}
+GIVEN = {
+    **POOL,
+    "STATE_MACHINE": "",
+    "STRIPE_KEY": "ssm:/stripe",
+    "STRIPE_URL": "",
+    "PAYMENTS_SIMULATED_ON_PROD": "yes",
+}
 """What no other word would do for."""
 
 

@@ -181,7 +181,8 @@ def test_while_the_key_is_bad_orders_wait_and_once_it_is_right_they_go_on(
     if reason.startswith(("Access", "Internal")):
         aws_calls.watch(clients.ssm(), clients.secretsmanager())
         aws_calls.refuse(f"{reason}Exception" if kind == "ssm" else reason, READS[kind], times=None)
-    given = {"PAYMENTS": "stripe", "STRIPE_KEY": place, "STRIPE_URL": url}
+    aws.settings["STRIPE_KEY"] = place
+    given = {"PAYMENTS": "stripe", "STRIPE_URL": url}
     with opened(aws, aws_calls, clock, settings=given) as shop:
         shop.payments.provider = replace(shop.service, given_payments=None).payments
         orders = place_orders(shop, fake)
