@@ -1,5 +1,7 @@
 """`python -m local`: the laptop stack until Ctrl-C or SIGTERM; `python -m local token`: an access token for it.
 
+`python -m local stripe-key` gives it a Stripe test key.
+
 Environment: PORT (8000), HOST (127.0.0.1), AWS_PORT (8010), DATA (a folder; without it all is in memory), LOG_FORMAT
 (text or json), and any setting of the app. Ends with status 0 if it was asked to end, 1 if it cannot start.
 """
@@ -24,7 +26,7 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the stack, or print a token of the one that runs; the exit status."""
+    """Run the stack, or print a token of the one that runs, or give it a key; the exit status."""
     asked = _parser().parse_args(arguments)
     try:
         # Before the other imports, which take a second: Ctrl-C ends them without a traceback too.
@@ -37,6 +39,11 @@ def main(arguments: list[str]) -> int:
             from local.tokens import print_token
 
             print_token(settings.aws_port, asked)
+            return 0
+        if asked.command == "stripe-key":
+            from local.stripe_key import give_key
+
+            give_key(settings.aws_port)
             return 0
         from local.stack import running
 
@@ -60,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     whose = token.add_mutually_exclusive_group(required=True)
     whose.add_argument("--customer", metavar="NAME", help="of a customer, whose id is the name")
     whose.add_argument("--operator", metavar="NAME", nargs="?", const="operator", help="of an operator")
+    commands.add_parser(
+        "stripe-key", help="give the stack that runs with PAYMENTS=stripe a test key, which it asks for"
+    )
     whose.add_argument("--service", action="store_true", help="of a service, which may name any customer")
     return parser
 

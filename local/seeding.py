@@ -17,6 +17,7 @@ from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
+from local.banner import METHOD
 from local.faults import StartError
 from local.resources import read_catalogue
 from local.settings import Settings
@@ -46,6 +47,7 @@ def seed(host: str, port: int, orders: int, placed: Callable[[int], None], token
             "customerId": f"CUST-{number % CUSTOMERS}",
             "items": [{"productId": product["productId"], "quantity": 1}],
             "totalAmount": float(Decimal(product["price"])),
+            "paymentMethod": METHOD,
         }
         _post(host, port, order, {"Idempotency-Key": f"seed-{run}-{number}", **bearer})
 

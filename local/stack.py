@@ -22,6 +22,7 @@ from local.resources import create_resources, load_catalogue, read_catalogue
 from local.schedules import Schedule, schedules
 from local.server import ApiServer, listen
 from local.settings import LOOPBACK, ROOT, STAGE, Settings, enter_stage, read_json, stage_variables
+from local.stripe_key import PLACE
 from local.user_pool import create_user_pool
 
 GRACE_SECONDS = 0.5
@@ -56,9 +57,10 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         create_resources()
         if not aws.restore():
             load_catalogue(os.environ["INVENTORY_TABLE"], read_catalogue())
+        os.environ.setdefault("STRIPE_KEY", PLACE)
         # Only now: the app may read its settings as soon as it is imported.
         try:
-            service_settings.Settings.from_environment()
+            provider = service_settings.Settings.from_environment().provider
             service_settings.check(os.environ)
             app = load_app()
         except BadSetting as fault:
@@ -74,7 +76,8 @@ def running(settings: Settings, load_app: Callable[[], Chalice] = import_app) ->
         ending.enter_context(_started([*mappings, *schedules(app, config)], aws))
         seconds = time.monotonic() - began
         queues = [mapping.queue_url for mapping in mappings]
-        yield banner(api.url, aws.url, queues, settings.data, seconds, open_routes(app) if pool else None)
+        opened = open_routes(app) if pool else None
+        yield banner(api.url, aws.url, queues, settings.data, seconds, opened, needs_method=provider.needs_method)
 
 
 def _user_pool(auth: str | None) -> dict[str, str]:
