@@ -39,7 +39,7 @@ help:
 	@echo 'make clean   remove all that make has made'
 	@echo
 	@echo 'make resources STAGE=dev                    tables, queues, bus, alarms: a stack beside `chalice deploy --stage dev`'
-	@echo 'make vendor                                 the X-Ray SDK for `chalice deploy`, in vendor/'
+	@echo 'make vendor                                 the X-Ray SDK and Stripe, for `chalice deploy`, in vendor/'
 	@echo 'make lock                                   write requirements-lambda.txt again: versions and hashes of the zip'
 	@echo 'make audit                                  advisories of today for all packages; the schema of the bill of materials'
 	@echo 'make package STAGE=prod OUT=out             the template and the zip of a stage, its digest and bill of materials'

@@ -160,7 +160,7 @@ def write_cost() -> None:
 
 @main.command("vendor")
 def make_vendor() -> None:
-    """Put the X-Ray SDK into vendor/, for `chalice deploy`."""
+    """Put the X-Ray SDK and Stripe's library into vendor/, for `chalice deploy`."""
     vendor()
 
 

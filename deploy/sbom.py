@@ -44,13 +44,15 @@ def _component(package: Locked, vendored: Path) -> dict[str, Any]:
 
 
 def _licences(metadata: Path) -> list[dict[str, Any]]:
-    """Of a wheel: an expression of SPDX if it has one, else the name that it gives itself."""
+    """Of a wheel: an expression of SPDX, else the name that it gives itself, else that of its classifier."""
     if not metadata.exists():
         return []
     headers = HeaderParser().parsestr(metadata.read_text(encoding="utf-8"))
     if expression := headers["License-Expression"]:
         return [{"expression": expression}]
-    return [{"license": {"name": headers["License"]}}] if headers["License"] else []
+    classified = [c.rpartition(" :: ")[2] for c in headers.get_all("Classifier", ()) if c.startswith("License :: ")]
+    names = [headers["License"]] if headers["License"] else classified
+    return [{"license": {"name": name}} for name in names]
 
 
 def _purl(package: Locked) -> str:

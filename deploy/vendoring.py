@@ -14,10 +14,13 @@ from deploy.stages import PYTHON, ROOT
 
 LOCK = ROOT / "requirements-lambda.txt"
 VENDOR = ROOT / "vendor"
-"""For `chalice deploy`, which installs requirements.txt by itself: the X-Ray SDK."""
+"""For `chalice deploy`, which installs requirements.txt by itself, with all that it depends on."""
 
 _SDK = ("aws-xray-sdk", "wrapt")
-"""Without its dependencies: botocore, 17 MB, is in the Lambda runtime already."""
+_STRIPE = ("stripe", "requests", "certifi", "charset-normalizer", "idna")
+ALONE = (*_SDK, *_STRIPE)
+"""Without what the Lambda runtime has already: botocore, 17 MB, and urllib3, which botocore needs too. A second urllib3
+would be botocore's as well, and take 40 ms of every cold start: in the zip it is not compiled."""
 
 _PLATFORM = "manylinux2014_aarch64"
 _LINE = re.compile(r"([\w.-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
@@ -26,8 +29,8 @@ _FOR_LAMBDA = ("--platform", _PLATFORM, "--python-version", PYTHON, "--only-bina
 
 _HEADER = f"""\
 # What `make package` and `make deploy` put into Lambda's zip: of each package the one file that is installed (for arm64
-# and Python {PYTHON}), by its hash. boto3 is in the runtime. `make lock` writes this file, from the versions in
-# requirements.txt and requirements-dev.txt.
+# and Python {PYTHON}), by its hash. boto3 is in the runtime, with urllib3. `make lock` writes this file, from the
+# versions in requirements.txt and requirements-dev.txt.
 """
 
 
@@ -60,9 +63,9 @@ def locked(lock: Path = LOCK) -> list[Locked]:
 
 
 def vendor(into: Path = VENDOR) -> None:
-    """Put the X-Ray SDK into `vendor/`. Raises InstallationFailed."""
+    """Put the X-Ray SDK and Stripe's library into `vendor/`. Raises InstallationFailed."""
     shutil.rmtree(into, ignore_errors=True)
-    _install((package for package in locked() if package.name in _SDK), into)
+    _install((package for package in locked() if package.name in ALONE), into)
 
 
 def install(into: Path, lock: Path = LOCK) -> None:
@@ -91,7 +94,7 @@ def pins() -> list[str]:
     own = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     others = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
     found = re.findall(r"^[\w.-]+==\S+", own, re.MULTILINE)
-    for package in (*_SDK, "chalice"):  # of Chalice, its two files that run in Lambda
+    for package in (*ALONE, "chalice"):  # of Chalice, its two files that run in Lambda
         pinned = re.search(rf"^{package}==\S+", others, re.MULTILINE)
         if not pinned:
             raise LookupError(f"requirements-dev.txt does not pin {package}")

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,12 +14,14 @@ import boto3
 import pytest
 from click.testing import CliRunner, Result
 from moto import mock_aws
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy import __main__ as command
 from deploy.packaging import SBOM_NAME, ZIP_NAME, PackagingFailed, digest, package, package_with
 from deploy.sbom import bill_of_materials
 from deploy.stages import DEPLOYED, ROOT
-from deploy.vendoring import LOCK, Locked, locked, pins
+from deploy.vendoring import ALONE, LOCK, Locked, locked, pins
 from tests.deploy.packages import Package, packaged, without_dependencies
 
 BUCKET = "a-bucket"
@@ -158,10 +161,11 @@ def test_the_bill_lists_what_is_locked_and_goes_with_the_zip(run: Callable[..., 
 
 
 def test_a_licence_is_taken_from_the_wheel(tmp_path: Path) -> None:
-    packages = [Locked(name, "1.0", "0" * 64) for name in ("an-expression", "a-name", "none", "unknown")]
+    packages = [Locked(name, "1.0", "0" * 64) for name in ("an-expression", "a-name", "a-class", "none", "unknown")]
     for name, line in {
         "an_expression": "License-Expression: MIT",
         "a_name": "License: Apache",
+        "a_class": "Classifier: Topic :: X\nClassifier: License :: OSI Approved :: MIT License",
         "none": "Name: n",
     }.items():
         (tmp_path / f"{name}-1.0.dist-info").mkdir()
@@ -172,6 +176,7 @@ def test_a_licence_is_taken_from_the_wheel(tmp_path: Path) -> None:
     assert [c.get("licenses") for c in found] == [
         [{"expression": "MIT"}],
         [{"license": {"name": "Apache"}}],
+        [{"license": {"name": "MIT License"}}],
         None,
         None,
     ]
@@ -193,7 +198,22 @@ def test_a_line_without_exactly_one_version_and_hash_is_refused(line: str, tmp_p
         locked(lock)
 
 
-def test_the_requirements_of_lambda_do_not_name_botocore() -> None:
+def test_the_requirements_of_lambda_do_not_name_what_the_runtime_has() -> None:
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    assert not [package for package in locked() if "boto" in package.name]
-    assert "boto" not in "".join(line for line in lines if not line.startswith("#"))
+    named = [package.name for package in locked()] + [line for line in lines if not line.startswith("#")]
+    assert [name for name in named if "boto" in name or name.startswith("urllib3")] == []
+
+
+def needed(package: str) -> dict[str, Requirement]:
+    """What a package needs always, by name."""
+    found = [Requirement(text) for text in requires(package) or ()]
+    return {canonicalize_name(r.name): r for r in found if not r.marker or r.marker.evaluate({"extra": ""})}
+
+
+def test_what_is_installed_alone_needs_nothing_that_is_neither_locked_nor_in_the_runtime() -> None:
+    """The runtime has botocore, and so what botocore needs, in a version that botocore takes."""
+    in_the_runtime = {"botocore"} | needed("botocore").keys()
+    lacking = {name for package in ALONE for name in needed(package)} - {package.name for package in locked()}
+    assert lacking == {"botocore", "urllib3"} <= in_the_runtime
+    taken_by_requests = needed("requests")["urllib3"].specifier
+    assert all(taken_by_requests.contains(version) for version in ("1.26.0", "1.26.20", "2.0.0", "2.99.0"))
