@@ -31,6 +31,7 @@ from deploy.packaging import (
     package,
     package_with,
 )
+from deploy.payments import RefusedPayments, check_payments
 from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, read, stage_parameters
@@ -38,7 +39,16 @@ from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
 
-_FAULTS = (BadSetting, InstallationFailed, NoSuchStage, PackagingFailed, RefusedCallers, StackFailed, TwoPools)
+_FAULTS = (
+    BadSetting,
+    InstallationFailed,
+    NoSuchStage,
+    PackagingFailed,
+    RefusedCallers,
+    RefusedPayments,
+    StackFailed,
+    TwoPools,
+)
 
 _FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
 """Parameters that depend on the account, and the variables that name them; `none` takes away what was there."""
@@ -87,7 +97,7 @@ def print_template(stage: str, unwatched: bool) -> None:
 @stage_option
 def resources(stage: str) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
-    check_callers(stage)
+    _check(stage)
     check_existing_pool(stage)
     template = resources_template(stage)
     name = _resources_stack(stage)
@@ -100,7 +110,7 @@ def resources(stage: str) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def make_package(stage: str, out: Path) -> None:
     """Write the template and the zip of a stage to a folder."""
-    check_callers(stage)
+    _check(stage)
     _package(stage, out, None)
     click.echo(f"{out / TEMPLATE_NAME}: {(out / TEMPLATE_NAME).stat().st_size:,} bytes")
 
@@ -112,7 +122,7 @@ def make_package(stage: str, out: Path) -> None:
 @click.option("--all-at-once", is_flag=True, help="Not by canary: give the new versions all of the traffic.")
 def stack(stage: str, bucket: str, artifact: Path | None, all_at_once: bool) -> None:
     """Package a stage and deploy all of it as one stack."""
-    check_callers(stage)
+    _check(stage)
     name = _stack(stage)
     parameters = _parameters(name, {**stage_parameters(stage), "CodeBucket": bucket})
     where, shared_settings = _uploaded(parameters, artifact, _stacks().failure(name))
@@ -168,6 +178,12 @@ def make_vendor() -> None:
 def make_lock() -> None:
     """Write the lock file of what runs in Lambda again, from the versions in the requirements files."""
     write_lock()
+
+
+def _check(stage: str) -> None:
+    """Refuse what must not be deployed. Raises RefusedCallers, RefusedPayments, NoSuchStage, BadSetting."""
+    check_callers(stage)
+    check_payments(stage)
 
 
 def _package(stage: str, out: Path, artifact: Path | None) -> None:

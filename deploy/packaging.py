@@ -26,7 +26,7 @@ _OURS = ("app.py", "chalicelib/", "chalice/")
 """What Chalice packages without any dependency."""
 
 
-_SETTINGS_OF_THE_APP = {"CORS_ORIGIN", "USER_POOL_ARN", "USER_POOL_SCOPES"}
+_SETTINGS_OF_THE_APP = {"CORS_ORIGIN", "ENGINE", "PAYMENTS", "USER_POOL_ARN", "USER_POOL_SCOPES"}
 """Those that the app is imported with, and that a stage may leave out."""
 
 

@@ -1,16 +1,25 @@
 """The packages of the stages, for the tests of the deployment."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.stages import DEPLOYED
 from tests.deploy.packages import Package, packaged
+from tests.deploy.support.commands import simulated_on_prod
 
 
 @pytest.fixture(scope="session")
 def packages_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture
+def simulated_prod() -> Iterator[None]:
+    """`prod` without money, as somebody tries it."""
+    with simulated_on_prod():
+        yield
 
 
 @pytest.fixture(params=DEPLOYED)

@@ -100,7 +100,7 @@ def test_another_chalice_than_the_locked_one_is_refused(vendored: Path, tmp_path
 
 
 @pytest.fixture
-def run(vendored: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+def run(vendored: Path, monkeypatch: pytest.MonkeyPatch, simulated_prod: None) -> Iterator[Callable[..., Result]]:
     """`python -m deploy`, with a bucket, and CloudFormation left out."""
     monkeypatch.setattr(command, "check_python", lambda _: None)
     monkeypatch.setattr(command, "install", lambda into: shutil.copytree(vendored, into, dirs_exist_ok=True))

@@ -32,7 +32,7 @@ def aws() -> FakeCloudFormation:
 
 
 @pytest.fixture
-def run(aws: FakeCloudFormation, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(aws: FakeCloudFormation, monkeypatch: pytest.MonkeyPatch, simulated_prod: None) -> Run:
     monkeypatch.delenv("ALERTS_EMAIL", raising=False)
     monkeypatch.setattr(command, "_stacks", lambda: Stacks(aws, wait_seconds=1))  # type: ignore[arg-type]
     monkeypatch.setattr(command, "Leftovers", lambda *_: aws)

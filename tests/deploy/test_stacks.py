@@ -31,7 +31,7 @@ TABLES = ("idempotency", "inventory", "operations", "orders", "payments")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, simulated_prod: None) -> Any:
     def done(_: CloudFormationResponse) -> EmptyResult:
         return EmptyResult()
 

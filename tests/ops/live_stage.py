@@ -29,6 +29,7 @@ from deploy.template import merge_template, resources_template
 from ops import stages
 from ops.cli import ops
 from ops.template import UNRESOLVED, Template
+from tests.deploy.support.commands import SIMULATED_ON_PROD
 from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -120,7 +121,7 @@ def live_stage(
     configured = config()["stages"][stage]["environment_variables"]
     with (
         mock_aws(config={"lambda": {"use_docker": False}}),
-        patch.dict(configured, settings or {}),
+        patch.dict(configured, {**(SIMULATED_ON_PROD if stage == "prod" else {}), **(settings or {})}),
         patch.object(stages, "config", config),
     ):
         _Deployment(stage, packaged, alias, restored).deploy(answers)

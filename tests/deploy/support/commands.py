@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch as mock_patch
 
 import boto3
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from deploy import __main__ as command
 from deploy.stacks import Stacks
+from deploy.stages import stage_config
 from deploy.template import resources_template
 from tests.deploy.support import emulator as engine
 from tests.deploy.support.emulator import ACCOUNT, Emulator
@@ -19,6 +21,16 @@ from tests.support.skipping import skip
 from tests.support.stage import REGION
 
 Run = Callable[..., Result]
+
+
+SIMULATED_ON_PROD = {"PAYMENTS_SIMULATED_ON_PROD": "yes"}
+
+
+@contextmanager
+def simulated_on_prod() -> Iterator[None]:
+    """In the configuration that this process has read, `prod` may be without money: no command refuses it then."""
+    with mock_patch.dict(stage_config("prod")["environment_variables"], SIMULATED_ON_PROD):
+        yield
 
 
 @contextmanager
@@ -30,7 +42,11 @@ def deploying(stage: str, to_run: str, *, guarded: bool = True) -> Iterator[tupl
             to_run=f'REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x {to_run}"',
         )
     try:
-        with engine.running(guarded=guarded) as emulator, pytest.MonkeyPatch.context() as patch:
+        with (
+            engine.running(guarded=guarded) as emulator,
+            simulated_on_prod(),
+            pytest.MonkeyPatch.context() as patch,
+        ):
             for name in ("AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "ALERTS_EMAIL"):
                 patch.delenv(name, raising=False)
             for name, value in {**emulator.credentials, "AWS_DEFAULT_REGION": REGION}.items():
