@@ -23,6 +23,7 @@ NOT_FOUND = frozenset(
         "NoSuchEntity",
         "NotFound",
         "NotFoundException",
+        "ParameterNotFound",
     }
 )
 """What the services say of a thing that does not exist."""

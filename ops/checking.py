@@ -20,6 +20,7 @@ from ops.callers import Route, user_pool
 from ops.findings import Aws, Finding, bus, log_group, queue, rule, table, topic
 from ops.functions import Function, deployed_functions, functions, is_packaged
 from ops.gateway import apis
+from ops.provider import payments
 from ops.stages import entered
 from ops.template import Template
 from ops.triggers import mapping, schedules
@@ -102,6 +103,7 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     parameters = {"Stage": stage, "MaxReceives": settings.max_receives, PARAMETER: ending}
     template = Template(document, {**parameters, **names})
     own, in_use = table_names(stage), table_names(stage, ending)
+    yield from payments(aws, stage)
     yield from _described(aws, template, True, {own[setting]: in_use[setting] for setting in own})
     yield from (rule(aws, wanted, True) for wanted in template.of_type("AWS::Events::Rule"))
     for group in template.of_type("AWS::Logs::LogGroup"):
