@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from deploy import __main__ as command
 from deploy import boundary, stacks
 from deploy.policies import static_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, read
+from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, read, stage_config
 from tests.deploy.packages import Package
 from tests.deploy.support.iam import ACCOUNT, REGION, allows, filled
 from tests.deploy.test_package import lint, stage_name
@@ -250,12 +251,20 @@ def test_the_deploy_role_may_look_at_a_stage_and_try_it() -> None:
             ("logs:DescribeLogGroups", "*"),
             ("iam:GetRolePolicy", role(f"orderonce-{stage}-RecoverRole-X")),
             ("apigateway:GET", arn("apigateway", "/restapis/a1/stages", "")),
+            ("secretsmanager:DescribeSecret", arn("secretsmanager", f"secret:orderonce/{stage}/stripe-AbC123")),
+            ("ssm:DescribeParameters", "*"),
             *(
                 (f"cognito-idp:{call}", arn("cognito-idp", "userpool/eu-west-1_AbCdEf"))
                 for call in ("DescribeUserPool", "GetGroup", "ListUserPoolClients", "ListUserPools")
             ),
         ):
             assert allows(deploying(stage), action, place), action
+
+
+def test_the_deploy_role_reads_no_secret() -> None:
+    for stage in DEPLOYED:
+        for action, place in SECRETS.items():
+            assert not allows(deploying(stage), action, place.format(stage), context_of(stage))
 
 
 def test_the_deploy_role_changes_the_pool_of_its_stage_alone_and_nobody_in_it() -> None:
@@ -338,19 +347,30 @@ def test_it_passes_roles_only_to_lambda_and_codedeploy_and_changes_no_other_stag
 # --- the boundary ---
 
 
+SECRETS = {
+    "secretsmanager:GetSecretValue": arn("secretsmanager", "secret:orderonce/{0}/stripe-AbC123"),
+    "ssm:GetParameter": arn("ssm", "parameter/orderonce/{0}/stripe"),
+}
+"""What reads a key, and where docs/deploying.md says that it is kept."""
+
+
+@pytest.mark.parametrize("key", ["", "secretsmanager:orderonce/{0}/stripe", "ssm:/orderonce/{0}/stripe"])
 @pytest.mark.parametrize("stage", DEPLOYED)
-def test_the_boundary_leaves_each_function_what_it_may_do(stage: str) -> None:
+def test_the_boundary_leaves_each_function_what_it_may_do(stage: str, key: str) -> None:
     bounds = [made("Boundary", stage)["PolicyDocument"]]
-    for function in FUNCTIONS:
-        for statement in static_policy(function, stage)["Statement"]:
+    with patch.dict(stage_config(stage)["environment_variables"], STRIPE_KEY=key.format(stage)):
+        policies = {function: static_policy(function, stage) for function in FUNCTIONS}
+    for function, policy in policies.items():
+        for statement in policy["Statement"]:
             for action in statement["Action"]:
                 resource = str(statement["Resource"])
                 parts = resource.split(":", 5)
                 place = arn(parts[2], parts[5]) if len(parts) == 6 else resource
                 place = re.sub(f"orderonce-{stage}:\\*$", f"orderonce-{stage}-APIHandler-X:*", place)  # as packaged
                 assert allows(bounds, action, place), (function, action, place)
-    through = {"kms:ViaService": f"sqs.{REGION}.amazonaws.com"}
-    assert allows(bounds, "kms:Decrypt", arn("kms", "key/k"), through)
+    for service in ("sqs", "secretsmanager", "ssm"):
+        through = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
+        assert allows(bounds, "kms:Decrypt", arn("kms", "key/k"), through)
 
 
 def test_the_boundary_leaves_a_release_by_canary_what_it_may_do(prod: Package) -> None:
@@ -365,6 +385,8 @@ def test_the_boundary_leaves_a_release_by_canary_what_it_may_do(prod: Package) -
 def test_the_boundary_leaves_none_the_way_to_another_stage_or_identity() -> None:
     bounds = [made("Boundary", "dev")["PolicyDocument"]]
     assert not allows(bounds, "dynamodb:GetItem", arn("dynamodb", "table/orderonce-prod-orders"))
+    for action, place in SECRETS.items():
+        assert not allows(bounds, action, place.format("prod"))
     assert not allows(bounds, "kms:Decrypt", arn("kms", "key/k"))
     assert not [action for action in every_action_of_iam() if allows(bounds, action, role("orderonce-dev-R"))]
 
