@@ -24,6 +24,12 @@ DUPLICATE = {"PutItem": 1}
 FULFIL = {"TransactWriteItems": 2, "PutEvents": 1}
 """Calls for a batch of ten orders, from fresh to CONFIRMED; without the payment provider's own."""
 
+STRIPE = {"GetItem": 1, "PutItem": 1}
+"""Calls for an order that is paid by Stripe, beside those: its row of the payments table."""
+
+STRIPE_REQUESTS = 3
+"""Of Stripe for such an order, one after the other. The orders of a batch are paid side by side."""
+
 PRODUCTS = {"Scan": 1}
 """Calls for a page of the catalogue that is not remembered."""
 
@@ -38,6 +44,8 @@ INDEXES = 2
 
 API_SECONDS = Decimal("0.025")
 BATCH_SECONDS = Decimal("0.150")
+STRIPE_SECONDS = Decimal("0.5")
+"""Of one request, for which the consumer waits."""
 LOG_BYTES = 3_000
 """Assumed, not counted: times and log lines of an order."""
 
@@ -96,6 +104,14 @@ def order_bill(
     yield Item("EventBridge: events", Decimal(1), "event")
     yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 10**9, "log-gb")
     yield Item("X-Ray: traces", traced(rate) + traced(rate / batch) / batch, "xray-trace")
+
+
+def stripe_bill() -> Iterator[Item]:
+    """What AWS bills an order more that is paid by Stripe; a consistent read of up to 4 KB is one unit."""
+    yield Item("DynamoDB: read units", Decimal(STRIPE["GetItem"]), "dynamodb-read")
+    yield Item("DynamoDB: write units", Decimal(STRIPE["PutItem"]), "dynamodb-write")
+    waiting = STRIPE_REQUESTS * STRIPE_SECONDS / BATCH_SIZE
+    yield Item("Lambda: GB-seconds", waiting * _gigabytes("order_consumer"), "lambda-gb-second")
 
 
 def duplicate_bill() -> Iterator[Item]:
@@ -158,6 +174,7 @@ def computed(price: Mapping[str, Decimal]) -> str:
                 _MILLION,
             ),
             _traces(price),
+            _table("What a million orders cost more on AWS if they are paid by Stripe", stripe_bill(), price, _MILLION),
             _table("A million duplicates, evenly over a month", duplicate_bill(), price, _MILLION),
             _table("A million pages of twenty products, evenly over a month", products_bill(), price, _MILLION),
             _table("A month in which nothing happens", idle_month_bill(), price, 1),

@@ -7,6 +7,8 @@ from decimal import Decimal
 import pytest
 
 from chalicelib import telemetry
+from chalicelib.adapters import clients
+from chalicelib.domain.outcomes import Charged, Refunded
 from deploy import cost
 from deploy.stages import DEPLOYED
 from deploy.template import merge_template, resources_template
@@ -14,6 +16,9 @@ from tests.support.aws_calls import AwsCalls
 from tests.support.events import Clock
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
+from tests.support.stripe_fake import StripeFake
+from tests.support.stripe_server import serving
+from tests.support.stripe_shop import PAID, stripe_payments
 
 
 def calls(shop: Shop) -> Counter[str]:
@@ -46,6 +51,21 @@ def test_an_order_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws
         assert calls(shop) == cost.PRODUCTS
         shop.get("/products")
         assert calls(shop) == {}
+
+
+def test_a_payment_by_stripe_makes_the_calls_that_its_cost_is_computed_from(aws: Stage, aws_calls: AwsCalls) -> None:
+    fake = StripeFake()
+    with serving(fake) as url:
+        payments = stripe_payments(aws, url)
+        aws_calls.watch(clients.dynamodb())
+        paid = payments.charge("key-1", PAID, "USD", method=fake.add_method("succeeds"), customer_id="CUST-1")
+        assert isinstance(paid, Charged)
+        assert Counter(aws_calls.operations()) == cost.STRIPE
+        assert len(fake.requests) == cost.STRIPE_REQUESTS
+        aws_calls.forget()
+        assert payments.refund("key-1") == Refunded(paid.payment_id)
+        assert aws_calls.operations() == ["PutItem", "UpdateItem"]
+        assert len(fake.requests) == cost.STRIPE_REQUESTS + 4
 
 
 def test_an_order_is_one_write_unit_from_its_creation_to_its_end(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> None:

@@ -6,7 +6,6 @@ Its API Gateway verifies signature, issuer, expiry and scopes; its pool signs to
 import base64
 import json
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
 from deploy.stages import read, stage_config
 from ops.smoke import HttpApi
 from tests.deploy.packages import Package, packaged
-from tests.deploy.support.commands import Run, deploying
+from tests.deploy.support.commands import Run, call_of_aws, deploying
 from tests.deploy.support.emulator import Emulator
 from tests.deploy.test_emulated_package import fit, missed
 from tests.ops.live_stage import operate
@@ -75,8 +74,7 @@ class Pool:
     def make_the_first_operator(self) -> None:
         """By the commands of the page, as boto3 makes their calls."""
         for command_line in commands(FIRST_OPERATOR):
-            operation, given = as_call(command_line.replace("$POOL", self.id_))
-            getattr(boto3.client("cognito-idp"), operation)(**given)
+            call_of_aws(command_line.replace("$POOL", self.id_))
 
     def service_token(self) -> str:
         """By the words of the page."""
@@ -90,17 +88,6 @@ class Pool:
         run = ["sh", "-c", SERVICE_TOKEN.text]
         done = subprocess.run(run, env=os.environ | given, capture_output=True, text=True, check=True)
         return str(json.loads(done.stdout)["access_token"])
-
-
-def as_call(command_line: str) -> tuple[str, dict[str, Any]]:
-    """What `aws cognito-idp` makes of its words: a call, and its arguments."""
-    _, service, operation, *options = shlex.split(command_line)
-    assert service == "cognito-idp"
-    given = {}
-    for option, value in zip(options[::2], options[1::2], strict=True):
-        name = "".join(word.title() for word in option.removeprefix("--").split("-"))
-        given[name] = [dict(part.split("=") for part in value.split(","))] if "=" in value else value
-    return operation.replace("-", "_"), given
 
 
 class Api:

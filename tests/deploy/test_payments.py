@@ -1,19 +1,27 @@
 """A stage is not deployed unless its orders are paid, by a provider that has what it needs."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
+from moto import mock_aws
 
+from chalicelib.adapters import clients
+from chalicelib.adapters.stripe_account import read_secret
 from chalicelib.providers import PROVIDERS
-from chalicelib.settings import BadSetting
+from chalicelib.settings import BadSetting, Settings
 from deploy import __main__ as command
 from deploy import stages
 from deploy.payments import check_payments, refusals
 from deploy.stages import DEPLOYED, stage_parameters
+from tests.deploy.support.commands import call_of_aws
+from tests.support.snippets import commands, snippet
 
+DOCUMENT = stages.ROOT / "docs" / "deploying.md"
+PUT_KEY = snippet("docs/deploying.md", "aws secretsmanager create-secret")
 KEY = "secretsmanager:orderonce/prod/stripe"
 STRIPE = {"PAYMENTS": "stripe", "STRIPE_KEY": KEY}
 WAYS = {"package": ("package", "--out", "out"), "deploy": ("stack", "--bucket", "b"), "resources": ("resources",)}
@@ -37,6 +45,19 @@ def configured(stage: str, settings: Mapping[str, str], timeout: int = 30) -> An
     environment = {**own["environment_variables"], **settings}
     changed = own | {"environment_variables": environment, "lambda_functions": functions}
     return patch.dict(stages.config()["stages"], {stage: changed})
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_key_is_put_where_the_settings_say(number: int) -> None:
+    """By the commands of the page, and read as the consumer reads it."""
+    text = DOCUMENT.read_text("utf-8")
+    (place,) = re.findall(r"`((?:secretsmanager|ssm):\S+)`", text)[number : number + 1]
+    with mock_aws():
+        clients.forget()
+        call_of_aws(commands(PUT_KEY)[number].replace("$STRIPE_SECRET_KEY", "sk_live_1"))
+        assert Settings.from_environment(STRIPE | {"STRIPE_KEY": place}, complete=False).stripe_key == place
+        assert read_secret(place) == "sk_live_1"
+    clients.forget()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -57,6 +57,10 @@ SHOWN_BY = {
     ): "tests/ops/test_restore_drill.py::test_nothing_is_lost_and_nobody_is_charged_twice",
     (
         "docs/deploying.md",
+        "aws secretsmanager create-secret",
+    ): "tests/deploy/test_payments.py::test_the_key_is_put_where_the_settings_say",
+    (
+        "docs/deploying.md",
         "aws cloudformation deploy",
     ): f"{DEPLOYING}::test_the_stack_for_an_account_is_made_with_parameters_that_it_has",
     (

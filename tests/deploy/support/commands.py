@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,17 @@ def deploying(stage: str, to_run: str, *, guarded: bool = True) -> Iterator[tupl
 def unwatched(stage: str, *, watched: bool = False) -> dict[str, Any]:
     """The resources without what only watches: the emulator has no alarm by metric maths, and no saved query."""
     return resources_template(stage, watched=False)
+
+
+def call_of_aws(command_line: str) -> None:
+    """Make the call that `aws` makes of these words."""
+    _, service, operation, *options = shlex.split(command_line)
+    given: dict[str, Any] = {}
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        name = "".join(word.title() for word in option.removeprefix("--").split("-"))
+        given[name] = [dict(part.split("=") for part in value.split(","))] if "=" in value else value
+    client: Any = boto3.client(service)  # type: ignore[call-overload]
+    getattr(client, operation.replace("-", "_"))(**given)
 
 
 def stage_key(stack: str) -> str:
