@@ -23,10 +23,13 @@ from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
 from deploy.tables import table_names
 from tests.deploy.support.iam import ACCOUNT, REGION, allows, filled
 from tests.support.aws_calls import AwsCalls
+from tests.support.customer import Reply
 from tests.support.events import Clock, FakeLambdaContext
 from tests.support.permissions import SETTINGS, Permission, granted, permissions
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
+from tests.support.stripe_fake import SECRET_KEY, StripeFake
+from tests.support.stripe_server import serving
 
 SCHEDULED = {"version": "0", "account": "123456789012", "region": "us-east-1", "detail": {}, "resources": []} | {
     "detail-type": "Scheduled Event",
@@ -58,21 +61,25 @@ def drive_api(shop: Shop) -> None:
     shop.place(shop.order(customerId="CUST-2"))
 
 
-def drive_consumer(shop: Shop) -> None:
+def drive_consumer(shop: Shop, card: Callable[[], str] = lambda: "any") -> None:
     """Orders of clients and producers, each kind of end, a refund, and messages that fail once or for good."""
-    stocked = shop.place(key="k1")
-    shop.produce(shop.event("p1"), shop.event("p2", totalAmount=1), "not JSON")
+
+    def place(key: str, product: str = "PROD-001") -> Reply:
+        return shop.place(shop.order(product, paymentMethod=card()), key=key)
+
+    stocked = place("k1")
+    shop.produce(shop.event("p1", paymentMethod=card()), shop.event("p2", totalAmount=1), "not JSON")
     shop.run_queue()
     shop.ask("POST", f"/orders/{stocked.order_id}/cancel")
     shop.run_queue()
     shop.set_product("PROD-002", stock=0)
-    shop.place(shop.order("PROD-002"), key="k2")
+    place("k2", "PROD-002")
     shop.run_queue()
-    shop.place(key="k3")
-    shop.produce(shop.event("p3"))
+    place("k3")
+    shop.produce(shop.event("p3", paymentMethod=card()))
     shop.calls.refuse("InternalServerError", "PutEvents", status=500)
     shop.run_queue()
-    shop.place(key="k4")
+    place("k4")
     (refused,) = shop.receive()
     shop.consume([refused | {"Body": refused["Body"].replace('"quantity": 1', '"quantity": 0')}])
 
@@ -152,6 +159,28 @@ def test_each_function_may_do_what_it_does_and_nothing_else(
     used = usage.of[function] | lambdas_own
     allowed = granted(function, aws)
     assert {"missing": used - allowed, "never used": allowed - used} == {"missing": set(), "never used": set()}
+
+
+@pytest.mark.parametrize("place", ["secretsmanager:orderonce/test/stripe", "ssm:/orderonce/test/stripe"])
+def test_a_consumer_that_asks_stripe_may_do_what_it_does_and_nothing_else(
+    place: str, aws: Stage, aws_calls: AwsCalls, clock: Clock
+) -> None:
+    fake, (store, _, name) = StripeFake(), place.partition(":")
+    secretsmanager, ssm = clients.secretsmanager(), clients.ssm()
+    if store == "ssm":
+        ssm.put_parameter(Name=name, Value=SECRET_KEY, Type="SecureString")
+    else:
+        secretsmanager.create_secret(Name=name, SecretString=SECRET_KEY)
+    with serving(fake) as url:
+        aws.settings |= {"PAYMENTS": "stripe", "STRIPE_KEY": place, "STRIPE_URL": url}
+        with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patch:
+            aws_calls.watch(secretsmanager, ssm)
+            usage = Usage(shop, patch)
+            drive_consumer(shop, fake.add_method)
+            paid = [intent["status"] for intent in fake.intents.values()]
+    assert paid.count("succeeded") >= 3, "as customers pay"
+    used = usage.of["order_consumer"] | {(SETTINGS[r], action) for r, action in policies.LAMBDAS_OWN["order_consumer"]}
+    assert used == granted("order_consumer", aws)
 
 
 def test_the_files_are_what_the_table_says() -> None:
