@@ -101,6 +101,16 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
             },
         ),
         (
+            "payment-requests-refused",
+            {
+                "AlarmDescription": "The payment provider refuses what it is asked: a mistake here or in its account.",
+                **_metric(NAMESPACE, "PaymentRequestsRefused", "Sum", _SERVICE, period=60),
+                **above(0),
+                # Counted only when there is one.
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
             "failed-orders-rate",
             {
                 "AlarmDescription": "More than 30 % of the orders that ended in five minutes have failed.",

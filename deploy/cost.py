@@ -55,7 +55,7 @@ MONTH = 30 * 24 * 60
 A_MILLION_A_MONTH = Decimal(_MILLION) / (60 * MONTH)
 """Requests a second, evenly spread."""
 
-ALARM_METRICS = 35
+ALARM_METRICS = 36
 """Metrics that the alarms of a stage look at."""
 
 IDLE_METRICS = ("DeadLetters", "MessagesInFlight", "MessagesWaiting", "OrdersOverdue")

@@ -102,12 +102,12 @@ def _data() -> list[dict[str, Any]]:
         for table, index in INDEXES
     ]
     conflicts = [*lines("TransactionConflict"), *_business("TransactionConflicts")]
-    trade = ("OrdersReserved", "PaymentsCharged", "PaymentsDeclined", "PaymentsUnknown", "PaymentsRefunded")
+    outcomes = [f"Payments{outcome}" for outcome in ("Charged", "Declined", "Unknown", "Refunded")]
     return [
         _graph("DynamoDB: consumed units", lines("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")),
         _graph("DynamoDB: throttles", [*lines(*throttles), *of_indexes]),
         _graph("DynamoDB: conflicts", conflicts),
-        _graph("Stock and payments", _business(*trade)),
+        _graph("Stock and payments", _business("OrdersReserved", *outcomes, "PaymentRequestsRefused")),
     ]
 
 

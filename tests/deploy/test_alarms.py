@@ -51,6 +51,7 @@ UNDELIVERED = metric(
     "AWS/Events", "FailedInvocations", EventBusName=f"orderonce-{STAGE}", RuleName=f"orderonce-{STAGE}-order-events"
 )
 OVERDUE, FAULTS = business("OrdersOverdue"), business("UnexpectedFaults")
+REFUSED_REQUESTS = business("PaymentRequestsRefused")
 FAILED, CONFIRMED, CANCELLED = (business(f"Orders{end}") for end in ("Failed", "Confirmed", "Cancelled"))
 REQUESTS, ANSWERS_4XX, ANSWERS_5XX = api("Count"), api("4XXError"), api("5XXError")
 ERRORS = of_function("Errors", "order_consumer")
@@ -111,6 +112,7 @@ CASES: Mapping[str, Case] = {
         [{OVERDUE: each(ALL_DAY, 0)}, {OVERDUE: [*each(ALL_DAY, 0), (480, 1)]}],
     ),
     "unexpected-faults": Case([{FAULTS: [(480, 1)]}], [{}]),
+    "payment-requests-refused": Case([{REFUSED_REQUESTS: [(480, 1)]}], [{}]),
     "failed-orders-rate": Case(
         [
             {CONFIRMED: each(ALL_DAY, 6), FAILED: [*each(ALL_DAY, 1), *each(MORNING, 3)]},

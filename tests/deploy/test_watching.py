@@ -22,6 +22,7 @@ ALARMS = {
     "events-undelivered",
     "orders-overdue",
     "unexpected-faults",
+    "payment-requests-refused",
     "failed-orders-rate",
     "api-5xx-rate",
     "api-4xx-rate",
