@@ -24,6 +24,8 @@ from tests.deploy.support.deployed_shop import STOCK, DeployedShop, event
 from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE, Deployment
 from tests.support.skipping import skip
 from tests.support.snippets import commands, snippet
+from tests.support.stripe_fake import StripeFake
+from tests.support.stripe_server import serving
 from tests.support.tables import books_in, stock_in
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -276,9 +278,29 @@ def test_the_operator_is_alerted_of_dead_letters_by_the_schedule(shop: DeployedS
     assert shop.deployment.logged("dead_letter_monitor", "dead letters are waiting")
 
 
-def test_deleting_takes_the_functions_and_leaves_tables_and_queues(shop: DeployedShop) -> None:
+def test_all_stock_and_all_money_is_where_it_should_be(shop: DeployedShop) -> None:
     shop.once_worked_off()
     shop.check_conserved()
+
+
+def test_a_stage_that_is_switched_to_stripe_is_paid_and_refunds_where_it_was_paid(shop: DeployedShop) -> None:
+    """With the role of the consumer, which reads the key, and with the library that is put beside it."""
+    fake = StripeFake()
+    with serving(fake) as url:
+        shop.deployment.pay_by_stripe(url)
+        shop.send(event("by-card", "PROD-001", paymentMethod=fake.add_method()))
+        [order] = shop.once_confirmed("by-card", seconds=90)
+        [intent] = fake.of_key(order["paymentKey"])
+        assert (intent["id"], intent["status"], intent["amount"]) == (order["paymentId"], "succeeded", 2999)
+        with shop.deployment.api() as port:
+            for order_id in ("by-card", "good"):
+                assert shop.post(port, f"/orders/{order_id}/cancel", {}, {}).status == 200
+        shop.once_worked_off()
+    assert [refund["payment_intent"] for refund in fake.refunds.values()] == [intent["id"]]
+    assert books_in(shop.stage)[shop.order("good")["paymentKey"]]["state"] == "REFUNDED"
+
+
+def test_deleting_takes_the_functions_and_leaves_tables_and_queues(shop: DeployedShop) -> None:
     orders = shop.stage.items("ORDERS_TABLE")
 
     shop.deployment.chalice("delete")

@@ -14,16 +14,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from unittest.mock import patch
 
 import boto3
 import botocore.loaders
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from deploy.policies import static_policy
+from deploy.stages import stage_config
+from deploy.vendoring import vendor
 from tests.deploy.support.commands import unwatched
 from tests.deploy.support.emulator import Emulator, kept, listens
 from tests.support.network import free_port
 from tests.support.stage import REGION, Stage
+from tests.support.stripe_fake import SECRET_KEY
 from tests.support.template import ROOT
 
 T = TypeVar("T")
@@ -129,6 +134,23 @@ class Deployment:
         for api in gateway.get_rest_apis()["items"]:
             gateway.delete_rest_api(restApiId=api["id"])
         return self.chalice("deploy")
+
+    def pay_by_stripe(self, url: str) -> None:
+        """Switch the stage to Stripe, which is at this address, as docs/deploying.md says."""
+        name = f"orderonce/{STAGE}/stripe"
+        boto3.client("secretsmanager").create_secret(Name=name, SecretString=SECRET_KEY)
+        config = self.project / ".chalice" / "config.json"
+        document = json.loads(config.read_text("utf-8"))
+        own = document["stages"][STAGE]
+        settings = {"PAYMENTS": "stripe", "STRIPE_KEY": f"secretsmanager:{name}", "STRIPE_URL": url}
+        own["environment_variables"] |= settings
+        own["lambda_functions"]["order_consumer"]["lambda_timeout"] = 30
+        config.write_text(json.dumps(document, indent=2), "utf-8")
+        with patch.dict(stage_config(STAGE)["environment_variables"], settings):
+            policy = json.dumps(static_policy("order_consumer", STAGE))
+        (config.parent / f"policy-{STAGE}-order_consumer.json").write_text(_with_extra_actions(policy), "utf-8")
+        vendor(self.project / "vendor")
+        self.redeploy()
 
     def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
         """What a function answers to an event. An exception fails the test."""
@@ -250,10 +272,13 @@ def _fit(chalice: Path) -> None:
     document["stages"][OPEN_STAGE] = own | {"environment_variables": own["environment_variables"] | {"AUTH": "none"}}
     config.write_text(json.dumps(document, indent=2), "utf-8")
     for policy in chalice.glob(f"policy-{STAGE}-*.json"):
-        text = policy.read_text("utf-8")
-        for action in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility"):
-            text = text.replace(f'"sqs:{action}"', f'"sqs:{action}", "sqs:{action}Batch"')
-        policy.write_text(text, "utf-8")
+        policy.write_text(_with_extra_actions(policy.read_text("utf-8")), "utf-8")
+
+
+def _with_extra_actions(policy: str) -> str:
+    for action in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility"):
+        policy = policy.replace(f'"sqs:{action}"', f'"sqs:{action}", "sqs:{action}Batch"')
+    return policy
 
 
 def _replace(document: dict[str, Any], key: str, value: str) -> None:
