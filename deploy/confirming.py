@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from deploy.stages import PRODUCTION
+from chalicelib.settings import PRODUCTION
 
 
 class NotConfirmed(click.ClickException):

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from chalicelib.settings import Settings
-from deploy.stages import PRODUCTION, function_timeout, stage_config
+from chalicelib.settings import PRODUCTION, Settings
+from deploy.stages import function_timeout, stage_config
 
 
 class RefusedPayments(Exception):

@@ -16,9 +16,6 @@ PARAMETERS = ROOT / "deploy" / "parameters.json"
 DEPLOYED = ("dev", "prod")
 """The stages that run on AWS; `local` runs on a laptop only."""
 
-PRODUCTION = "prod"
-"""The stage of real orders: what changes them by hand is asked about first, and somebody must be alerted."""
-
 PYTHON = "3.13"
 """Of the functions, in every deployed stage. Chalice takes the version of the Python that packages."""
 

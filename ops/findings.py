@@ -13,9 +13,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import app_settings
+from chalicelib.settings import PRODUCTION, app_settings
 from deploy.account import NOT_FOUND
-from deploy.stages import PRODUCTION
 from ops.template import UNRESOLVED
 
 _LIMITS = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})

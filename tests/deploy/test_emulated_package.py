@@ -14,8 +14,10 @@ import pytest
 
 from deploy import __main__ as command
 from deploy.packaging import TEMPLATE_NAME, ZIP_NAME
+from deploy.stages import FUNCTIONS
 from ops.smoke import HttpApi
 from tests.deploy.support.commands import (
+    SIMULATED_ON_PROD,
     Run,
     deploying,
     encrypt,
@@ -71,6 +73,8 @@ class Packages:
         if not self._folder.exists():
             self._make(stage, self._folder, artifact)
         template = json.loads((self._folder / TEMPLATE_NAME).read_text("utf-8"))
+        for function in FUNCTIONS.values():
+            template["Resources"][function]["Properties"]["Environment"]["Variables"] |= SIMULATED_ON_PROD
         (out / TEMPLATE_NAME).write_text(json.dumps(fit(template, fails=self.fails)), "utf-8")
         with zipfile.ZipFile(self._folder / ZIP_NAME) as packaged, zipfile.ZipFile(out / ZIP_NAME, "w") as changed:
             for entry in packaged.infolist():

@@ -1,7 +1,9 @@
 """A stage is not deployed unless its orders are paid, by a provider that has what it needs."""
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +19,10 @@ from deploy import __main__ as command
 from deploy import stages
 from deploy.payments import check_payments, refusals
 from deploy.stages import DEPLOYED, stage_parameters
+from deploy.template import resources_template
+from tests.deploy.packages import packaged
 from tests.deploy.support.commands import call_of_aws
+from tests.deploy.test_package import lint
 from tests.support.snippets import commands, snippet
 
 DOCUMENT = stages.ROOT / "docs" / "deploying.md"
@@ -106,7 +111,17 @@ def test_a_consumer_that_would_be_ended_before_a_payment_is_refused(provider: An
 
 
 def test_messages_stay_hidden_for_as_long_as_payments_may_take(stage: str) -> None:
-    """The visibility timeout follows the consumer's time limit."""
+    """The visibility timeout follows the consumer's time limit, and so does the alarm of its duration."""
     before = int(stage_parameters(stage)["VisibilityTimeout"])
     with configured(stage, {}, 40):
         assert int(stage_parameters(stage)["VisibilityTimeout"]) == before + 6 * (40 - 10)
+        alarm = resources_template(stage)["Resources"]["OrderConsumerDurationAlarm"]["Properties"]
+    assert (alarm["Threshold"], "time limit of 40 s" in alarm["AlarmDescription"]) == (32_000, True)
+
+
+def test_a_package_has_the_place_of_the_key_and_a_role_that_may_read_it(packages_folder: Path) -> None:
+    package = packaged("prod", packages_folder, STRIPE_KEY=KEY)
+    assert lint(package.path) == ""
+    roles = package.of_type("AWS::IAM::Role")
+    assert [name for name, role in roles.items() if "secretsmanager" in json.dumps(role)] == ["OrderConsumerRole"]
+    assert package.function("order_consumer")["Environment"]["Variables"]["STRIPE_KEY"] == KEY
