@@ -9,7 +9,7 @@ from chalicelib.adapters.stripe_account import fault_of_key
 from deploy.payments import payment_settings, refusals
 from ops.findings import Aws, Finding, Remark, differs, look_at
 
-_ANOTHER_KEY = "it is encrypted with a key of yours: whose policy must let the consumer's role decrypt"
+_ANOTHER_KEY = "a key of yours encrypts it: that key's policy must let the consumer's role decrypt"
 
 
 def payments(aws: Aws, stage: str) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def _secret(aws: Aws, stage: str, place: str) -> Iterator[Remark]:
     described, read = _STORES[store]
     found = list(described(aws.client(store), name))
     yield from found
-    if not any(differs for _, differs in found):
+    if not any(wrong for _, wrong in found):
         try:
             fault = fault_of_key(read(aws.client(store), name).strip(), stage)
         except ClientError as refused:
