@@ -167,7 +167,7 @@ def limits() -> Iterator[Limit]:
         "the outbox index, with as many shards as there can be",
         f"{LATE_SHARD} shards",
         LATE_SHARD * PARTITION_WRITES / OUTBOX_WRITES,
-        "`LATE_SHARD` too, after `recover` has emptied the late shards",
+        "`LATE_SHARD` and `REFUND_SHARD` too, after `recover` has emptied the late shards",
     )
 
 

@@ -23,7 +23,7 @@ from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, total_
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Committed, Refused
 from chalicelib.faults import Unavailable
-from chalicelib.use_cases.ports import MAX_ACTIONS
+from chalicelib.use_cases.ports import MAX_ACTIONS, Waiting
 
 BEGINNING = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 AWAY_SECONDS = 3.0
@@ -217,10 +217,11 @@ class SimulatedOrders:
         due = [order.order_id for order in self.orders.values() if order.outbox and order.outbox.due_at <= now]
         return [due[start : start + 100] for start in range(0, len(due), 100)]
 
-    def count_late(self, now: datetime) -> int:
+    def count_waiting(self, now: datetime) -> Waiting:
         self._answers()
         hour_ago = now - timedelta(hours=1)
-        return sum(bool(order.outbox and order.outbox.due_at < hour_ago) for order in self.orders.values())
+        overdue = sum(bool(order.outbox and order.outbox.due_at < hour_ago) for order in self.orders.values())
+        return Waiting(overdue, refunds_pending=0)
 
     def _answers(self) -> None:
         if self.away:

@@ -36,7 +36,7 @@ PRODUCTS = {"Scan": 1}
 PAGE_READ_UNITS = Decimal("0.5")
 """Of a page of twenty products, up to 4 KB, read eventually consistently."""
 
-RECOVER = {"Query": 16}
+RECOVER = {"Query": 24}
 """Calls of a run that finds nothing overdue."""
 
 INDEXES = 2
@@ -58,7 +58,7 @@ A_MILLION_A_MONTH = Decimal(_MILLION) / (60 * MONTH)
 ALARM_METRICS = 36
 """Metrics that the alarms of a stage look at."""
 
-IDLE_METRICS = ("DeadLetters", "MessagesInFlight", "MessagesWaiting", "OrdersOverdue")
+IDLE_METRICS = ("DeadLetters", "MessagesInFlight", "MessagesWaiting", "OrdersOverdue", "RefundsPending")
 """The service's own metrics that a stage reports every minute, whatever happens."""
 
 ORDER_METRICS = ("EventsPublished", "OrdersConfirmed", "OrdersPlaced", "OrdersReserved", "PaymentsCharged")

@@ -53,8 +53,8 @@ def _sagas() -> list[dict[str, Any]]:
         _graph("Orders", _business(*names)),
         _graph("Orders failed, by reason", [[{"expression": _FAILED_BY_REASON, "label": ""}]]),
         _graph(
-            "Orders overdue, retried, sent later",
-            _business("OrdersOverdue", "OrdersRecovered", "EnqueuesDeferred"),
+            "Orders overdue, retried, sent later; refunds pending",
+            _business("OrdersOverdue", "OrdersRecovered", "EnqueuesDeferred", "RefundsPending"),
         ),
     ]
 

@@ -121,7 +121,8 @@ def cancel(service: Service, order_id: str, reason: str | None, yes: str | None)
 def stuck(service: Service, older_than: timedelta, as_json: bool) -> None:
     """Show the orders with work left to which nothing has happened for a while, oldest first, and what they wait for.
 
-    Each is retried automatically, after 1, 2, 4 … minutes, then every six hours.
+    Each is retried automatically, after 1, 2, 4 … minutes, then every six hours; a pending refund is first asked about
+    after 5 minutes.
     """
     now = times.utc_now()
     found = stuck_orders(service.orders, now, older_than)

@@ -36,6 +36,8 @@ def waits_for(order: Order) -> str | None:
     """What is left to be done for an order; None: nothing."""
     if order.outbox is None:
         return None
+    if order.outbox.refund_pending:
+        return "its refund, which is pending at the payment provider"
     match order.status:
         case Status.PENDING:
             return "its stock to be reserved"

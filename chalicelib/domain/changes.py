@@ -151,15 +151,8 @@ def confirm(order: Order, at: datetime, payment_id: str) -> Move:
 
 def decline(order: Order, at: datetime, failure: str, reason: str) -> Move:
     """The payment is declined: the same write gives back what the order took, and removes the entry."""
-    return _move(
-        "decline",
-        order,
-        at,
-        reason[:_MAX_REASON_LENGTH],
-        outbox=None,
-        stock=order.reserved or {},
-        extra_fields={"failure_reason": failure},
-    )
+    stock, fields = order.reserved or {}, {"failure_reason": failure}
+    return _move("decline", order, at, reason[:_MAX_REASON_LENGTH], outbox=None, stock=stock, extra_fields=fields)
 
 
 def cancel(order: Order, at: datetime, reason: str | None, by: str | None = None) -> Move:
@@ -195,9 +188,11 @@ def work_done(order: Order, entry: OutboxEntry, refund: Refund | None) -> Outbox
     return OutboxUpdate(order, entry.due_at, None, {"refund": refund} if refund else {})
 
 
-def work_left(order: Order, at: datetime) -> OutboxUpdate:
-    """A refund or an event failed, and the commit removed the entry: there is one again."""
-    return OutboxUpdate(order, None, _new_entry(at))
+def work_left(order: Order, at: datetime) -> OutboxUpdate | None:
+    """A refund or an event failed. None: there is an entry that says so, and its retries do not begin again."""
+    if order.outbox and not order.outbox.refund_pending:
+        return None
+    return OutboxUpdate(order, order.outbox.due_at if order.outbox else None, _new_entry(at))
 
 
 def ensure_entry(order: Order, at: datetime, fault: str | None = None) -> OutboxUpdate:
@@ -211,7 +206,7 @@ def ensure_entry(order: Order, at: datetime, fault: str | None = None) -> Outbox
 def back_off(order: Order, entry: OutboxEntry, now: datetime) -> OutboxUpdate:
     """`recover` retries the order: its entry is due again in 1 minute, then 2, 4 … up to 6 hours.
 
-    On condition of the entry seen, so of two runs at once only one sends.
+    On condition of the entry seen, so of two runs at once only one sends. It says no more that a refund is pending.
     """
     delay = min(FIRST_RETRY_AFTER * 2 ** min(entry.retries, 20), MAX_BACKOFF)
     return OutboxUpdate(order, entry.due_at, OutboxEntry(now + delay, entry.retries + 1, entry.fault))

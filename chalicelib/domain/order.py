@@ -118,12 +118,14 @@ class HistoryEntry:
 class OutboxEntry:
     """Work may be left on this order: `recover` sends it a message at `due_at`. `retries` counts those already sent.
 
-    `fault` is an unexpected fault that ended its message.
+    `fault` is an unexpected fault that ended its message. `refund_pending`: when the provider was asked last, nothing
+    was left but a refund that takes its time.
     """
 
     due_at: datetime
     retries: int = 0
     fault: str | None = None
+    refund_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from chalicelib.domain import changes
 from chalicelib.domain.changes import OutboxUpdate
 from chalicelib.domain.order import Order, Refund, Status
 from chalicelib.domain.outcomes import NothingToRefund, Refunded, RefundPending, Unknown
+from chalicelib.domain.pending_refunds import refund_pending
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import BatchCommitter, Retryable
 from chalicelib.use_cases.paying import BatchPayments
@@ -60,11 +61,13 @@ class Completion:
 
     def _outbox_update(self, item: SagaItem, refund: Refund | None) -> OutboxUpdate | None:
         order = item.order
-        if item.outcome is None and refund is not Refund.PENDING:
-            # On condition of the entry seen: whoever set another one meanwhile has left new work.
-            recorded = refund if order.status is Status.CANCELLED else None
-            return changes.work_done(order, order.outbox, recorded) if order.outbox else None
-        return None if order.outbox else changes.work_left(order, self.clock())
+        if item.outcome is not None:
+            return changes.work_left(order, self.clock())
+        if refund is Refund.PENDING:
+            return refund_pending(order, self.clock())
+        # On condition of the entry seen: whoever set another one meanwhile has left new work.
+        recorded = refund if order.status is Status.CANCELLED else None
+        return changes.work_done(order, order.outbox, recorded) if order.outbox else None
 
 
 def _owes_refund(order: Order) -> bool:

@@ -37,6 +37,18 @@ class Page:
         return Page(orders, (times.to_text(orders[-1].created_at), orders[-1].order_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many orders have had work left for long, readable or not. No order is in both numbers.
+
+    `overdue`: for more than an hour. `refunds_pending`: nothing is left but a refund, and the payment provider said at
+    the last time that it takes its time.
+    """
+
+    overdue: int
+    refunds_pending: int
+
+
 class Orders(Protocol):
     """Orders, and the stock that they take. Every method raises Unavailable, Rejected."""
 
@@ -60,8 +72,8 @@ class Orders(Protocol):
         """The ids of the orders whose outbox entry is due, at most 100 at a time."""
         ...
 
-    def count_late(self, now: datetime) -> int:
-        """How many orders have been overdue for more than an hour, readable or not."""
+    def count_waiting(self, now: datetime) -> Waiting:
+        """How many orders have had work left for long."""
         ...
 
 

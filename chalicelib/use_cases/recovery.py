@@ -39,7 +39,9 @@ class Recovery:
         What there is no time for stays overdue until the next run. Every 15 minutes dead letters are replayed too.
         """
         # Counted before anything is retried: also where nothing can be, somebody must hear of it.
-        telemetry.count("OrdersOverdue", self.orders.count_late(self.clock()))
+        waiting = self.orders.count_waiting(self.clock())
+        telemetry.count("OrdersOverdue", waiting.overdue)
+        telemetry.count("RefundsPending", waiting.refunds_pending)
         retried = self._retry_all(deadline)
         for order in retried:
             telemetry.info("order recovered", orderId=order.order_id, status=order.status.value)

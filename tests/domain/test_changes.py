@@ -130,11 +130,19 @@ def test_work_done_removes_the_mark_only_if_it_is_the_one_seen() -> None:
     assert changes.work_done(order, OLD, Refund.DONE).after == replace(order, outbox=None, refund=Refund.DONE)
 
 
-def test_work_left_sets_a_new_entry_whatever_was_there() -> None:
+def test_work_left_sets_a_new_entry_unless_there_is_one_that_says_so() -> None:
     order = replace(before(Status.CONFIRMED), outbox=None)
     assert changes.work_left(order, LATER) == OutboxUpdate(order, None, FRESH)
+    assert changes.work_left(replace(order, outbox=OLD), LATER) is None
     confirmed = changes.confirm(standing(Status.RESERVED), LATER, "pay-1")
     assert changes.with_entry(confirmed, LATER).after == replace(confirmed.after, outbox=FRESH)
+
+
+def test_an_entry_of_a_pending_refund_lasts_until_something_else_is_left_or_recover_retries_it() -> None:
+    entry = OutboxEntry(NOW, refund_pending=True)
+    order = replace(before(Status.CANCELLED), outbox=entry)
+    assert changes.work_left(order, LATER) == OutboxUpdate(order, NOW, FRESH)
+    assert changes.back_off(order, entry, LATER).outbox == replace(FRESH, retries=1)
 
 
 def test_on_the_last_receive_an_order_is_stored_with_an_entry_whatever_it_was() -> None:

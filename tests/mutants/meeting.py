@@ -23,7 +23,7 @@ from tests.support.template import ROOT
 _REPORTS = "tests/use_cases/test_reports.py"
 _DOMAIN = (
     *(f"tests/domain/test_{name}.py" for name in ("changes", "fields", "idempotency", "ids", "order", "pricing")),
-    *(f"tests/domain/test_{name}.py" for name in ("payment_method", "request", "shipments")),
+    *(f"tests/domain/test_{name}.py" for name in ("payment_method", "pending_refunds", "request", "shipments")),
     *(f"tests/adapters/dynamodb/test_{name}.py" for name in ("items", "writes")),
     "tests/use_cases/test_completion.py",
 )

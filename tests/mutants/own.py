@@ -10,6 +10,7 @@ from tests.mutants.mutant import Mutant, Stale
 from tests.support.template import ROOT
 
 _CHANGES = "chalicelib/domain/changes.py"
+_PENDING = "chalicelib/domain/pending_refunds.py"
 _WRITES = "chalicelib/adapters/dynamodb/writes.py"
 _UPDATE = "chalicelib/adapters/dynamodb/update.py"
 _CLAIMS = "chalicelib/adapters/dynamodb/claims.py"
@@ -42,6 +43,7 @@ _T_IDENTITY = "tests/entrypoints/test_identity.py"
 _T_ROLES = "tests/entrypoints/test_roles.py"
 _T_METHOD = "tests/use_cases/test_payment_method.py"
 _T_KEYS = "tests/use_cases/test_payment_keys.py"
+_T_PENDING = "tests/use_cases/test_pending_refunds.py"
 _T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
 _T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
 _T_CHANGES = "tests/domain/test_changes.py"
@@ -49,6 +51,8 @@ _T_STRIPE = "tests/adapters/test_stripe_payments.py"
 _T_RACES = "tests/adapters/test_stripe_interleavings.py"
 _EVERY_ORDER = f"{_T_RACES}::test_in_every_order_of_their_calls_two_workers_pay_once_and_conserve_the_money"
 _EVERY_STRIKE = f"{_T_RACES}::test_whatever_call_goes_wrong_and_however_asking_again_pays_once_and_conserves_the_money"
+
+_ANY_ANSWERS = f"{_T_PENDING}::test_whatever_is_answered_an_order_is_counted_once_at_most_and_ends_with_its_money_back"
 
 _PURGED = (
     "        purged = [letter for letter in letters "
@@ -243,8 +247,8 @@ _TRANSACTIONS = (
     Own(
         "a declined order keeps its stock",
         _CHANGES,
-        "        stock=order.reserved or {},\n",
-        "",
+        "stock, fields = order.reserved or {}, ",
+        "stock, fields = {}, ",
         (f"{_T_CHANGES}::test_a_transition_changes_what_it_names_and_nothing_else",),
     ),
     Own(
@@ -460,22 +464,79 @@ _ENTRIES = (
     Own(
         "a refund or an event that failed has no outbox entry",
         _COMPLETION,
-        "return None if order.outbox else changes.work_left(order, self.clock())",
-        "return None",
+        "            return changes.work_left(order, self.clock())",
+        "            return None",
         (f"{_T_COMPLETION}::test_a_failed_entry_brings_its_message_again_and_leaves_an_entry",),
     ),
     Own(
         "a pending refund removes the outbox entry",
         _COMPLETION,
-        "if item.outcome is None and refund is not Refund.PENDING:",
-        "if item.outcome is None:",
-        (f"{_T_KEYS}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",),
+        "        if refund is Refund.PENDING:\n            return refund_pending(order, self.clock())\n",
+        "",
+        (f"{_T_PENDING}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",),
+    ),
+    Own(
+        "a pending refund counts as nothing else that is left, though its event failed",
+        _COMPLETION,
+        "        if item.outcome is not None:\n            return changes.work_left(order, self.clock())\n",
+        "        if item.outcome is not None and refund is not Refund.PENDING:\n"
+        "            return changes.work_left(order, self.clock())\n",
+        (_ANY_ANSWERS,),
+    ),
+    Own(
+        "a pending refund is overdue",
+        _PENDING,
+        "OutboxEntry(at + delay, refund_pending=True)",
+        "OutboxEntry(at + delay)",
+        (_ANY_ANSWERS,),
+    ),
+    Own(
+        "a pending refund takes the place of the entry that somebody has set meanwhile",
+        _PENDING,
+        "    seen = order.outbox.due_at if order.outbox else None",
+        "    seen = None",
+        (f"{_T_PENDING}::test_what_is_heard_late_of_a_refund_changes_nothing",),
+    ),
+    Own(
+        "a refund stays pending, whatever comes in its way",
+        _CHANGES,
+        "    if order.outbox and not order.outbox.refund_pending:\n",
+        "    if order.outbox:\n",
+        (_ANY_ANSWERS,),
+    ),
+    Own(
+        "a refund stays pending while recovery retries it in vain",
+        _CHANGES,
+        "OutboxEntry(now + delay, entry.retries + 1, entry.fault))",
+        "OutboxEntry(now + delay, entry.retries + 1, entry.fault, entry.refund_pending))",
+        (_ANY_ANSWERS,),
+    ),
+    Own(
+        "nobody hears of a refund that takes months",
+        _PENDING,
+        "    if passed > MAX_REFUND_TIME:\n        return work_left(order, at)\n",
+        "",
+        (f"{_T_PENDING}::test_a_pending_refund_is_overdue_once_it_takes_longer_than_thirty_days",),
+    ),
+    Own(
+        "nobody hears of a pending refund that cannot be retried",
+        _REPOSITORY,
+        '[item["outboxDueAt"]["S"] < hour_ago for',
+        "[False for",
+        (f"{_T_PENDING}::test_a_pending_refund_that_recovery_cannot_retry_is_overdue",),
+    ),
+    Own(
+        "a pending refund is never asked about again",
+        _REPOSITORY,
+        "for first in (0, LATE_SHARD, REFUND_SHARD):",
+        "for first in (0, LATE_SHARD):",
+        (f"{_T_PENDING}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",),
     ),
     Own(
         "an event that failed removes the outbox entry",
         _COMPLETION,
-        "if item.outcome is None and refund is not Refund.PENDING:",
-        "if refund is not Refund.PENDING:",
+        "        if item.outcome is not None:\n            return changes.work_left(order, self.clock())\n",
+        "",
         (f"{_T_COMPLETION}::test_an_entry_that_exists_is_not_set_again_when_an_event_fails",),
     ),
     Own(
@@ -552,7 +613,7 @@ _ANSWERS = (
         "        owing: list[SagaItem] = []",
         (
             f"{_T_KEYS}::test_a_declined_order_is_closed_so_that_a_late_confirmation_cannot_charge_it",
-            f"{_T_KEYS}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",
+            f"{_T_PENDING}::test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done",
         ),
     ),
     Own(

@@ -156,7 +156,7 @@ def age(shop: Shop, order_id: str, retries: int = 3, **fields: Any) -> None:
     """The order has work left, and nothing has happened to it for three hours; the next retry is not due yet."""
     now = datetime.now(UTC)
     entry = {"outbox": 0, "outboxDueAt": times.to_text(now + timedelta(minutes=4)), "outboxTries": retries}
-    shop.change_stored(order_id, updatedAt=times.to_text(now - timedelta(hours=3)), **entry, **fields)
+    shop.change_stored(order_id, updatedAt=times.to_text(now - timedelta(hours=3)), **(entry | fields))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,11 @@ def age(shop: Shop, order_id: str, retries: int = 3, **fields: Any) -> None:
         ({"status": "RESERVED"}, "the payment provider, then to be confirmed"),
         ({"status": "CONFIRMED"}, "its events to be published"),
         ({"status": "CANCELLED", "refund": "PENDING"}, "its refund, and its event to be published"),
+        (
+            {"status": "CANCELLED", "refund": "PENDING", "outbox": 200},
+            "its refund, which is pending at the payment provider",
+        ),
+        ({"status": "FAILED", "outbox": 201}, "its refund, which is pending at the payment provider"),
         ({"status": "CANCELLED", "refund": "NONE"}, "its events to be published"),
         ({"status": "FAILED"}, "its payment to be closed, and its event to be published"),
         ({"status": "FAILED", "reserved": None}, "its payment to be closed, and its event to be published"),

@@ -1,4 +1,4 @@
-"""A payment provider whose calls time out when a test says so, and one whose declines are not the last word."""
+"""Payment providers that go wrong when a test says so, whose declines are not the last word, whose refunds are slow."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -110,3 +110,17 @@ class ConfirmsLate:
 
     def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
         return self._provider.refund(payment_key)
+
+
+class Bank:
+    """Any provider whose refunds take their time: each is pending until it has `arrived`."""
+
+    def __init__(self, provider: Payments) -> None:
+        self.provider, self.arrived = provider, False
+
+    def charge(self, payment_key: str, amount: Decimal, currency: str, **_: str | None) -> Charged | Declined:
+        return self.provider.charge(payment_key, amount, currency)
+
+    def refund(self, payment_key: str) -> Refunded | RefundPending | NothingToRefund:
+        answer = self.provider.refund(payment_key)
+        return answer if self.arrived else RefundPending()

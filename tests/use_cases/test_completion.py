@@ -22,6 +22,7 @@ from chalicelib.domain.changes import OutboxUpdate
 from chalicelib.domain.events import EVENTS, events_so_far
 from chalicelib.domain.order import HistoryEntry, Order, OutboxEntry, Refund, Status
 from chalicelib.domain.outcomes import Committed, NothingToRefund, Refunded, RefundPending, Unknown
+from chalicelib.domain.pending_refunds import refund_pending
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected
 from chalicelib.use_cases.committing import BatchCommitter
@@ -369,7 +370,7 @@ def _an_entry_fails(calls: AwsCalls, index: int, of: int) -> None:
 
 # --- refund, events and entry: what each of them owes the others ---
 
-ENTRY = OutboxEntry(NOW, 3)
+ENTRY, REFUND_PENDING = OutboxEntry(NOW, 3), OutboxEntry(NOW, refund_pending=True)
 REFUNDS = {Refunded("r"): Refund.DONE, RefundPending(): Refund.PENDING, NothingToRefund(): Refund.NONE}
 NO_REFUND = Unknown("no refund")
 OWING: dict[str, Order] = {
@@ -405,8 +406,10 @@ class Case:
             fault = "no event"
         refund = REFUNDS.get(self.answer)
         update: OutboxUpdate | None = None
-        if fault or refund is Refund.PENDING:
-            update = None if order.outbox else changes.work_left(order, NOW)
+        if fault:
+            update = changes.work_left(order, NOW)
+        elif refund is Refund.PENDING:
+            update = refund_pending(order, NOW)
         elif order.outbox:
             update = changes.work_done(order, order.outbox, refund if order.status is Status.CANCELLED else None)
         if update and self.write_fails:
@@ -417,7 +420,7 @@ class Case:
 def every_case() -> list[Case]:
     orders = [(order, answer) for order in OWING.values() for answer in (NO_REFUND, *REFUNDS)]
     orders += [(order, None) for order in OWING_NOTHING.values()]
-    ways = product(orders, (None, ENTRY), (False, True), (False, True))
+    ways = product(orders, (None, ENTRY, REFUND_PENDING), (False, True), (False, True))
     return [
         Case(replace(order, order_id=f"o{n}", outbox=entry), answer, event_fails, write_fails)
         for n, ((order, answer), entry, event_fails, write_fails) in enumerate(ways)

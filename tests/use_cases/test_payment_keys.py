@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import app as entry
 from chalicelib import exact_json
-from chalicelib.domain.outcomes import Declined, RefundPending
+from chalicelib.domain.outcomes import Declined
 from chalicelib.domain.payment_key import fresh_payment_key
 from chalicelib.use_cases.consuming import MessagesLeft
 from tests.support.aws_calls import AwsCalls
@@ -267,45 +267,3 @@ def test_a_decline_whose_payment_is_not_known_to_be_closed_is_asked_about_again(
     shop.come_again()
     shop.drain()
     assert (shop.has_entry(order_id), shop.ledger()[order_id], net(shop)) == (False, "REFUNDED", NOTHING)
-
-
-class Bank:
-    """A provider whose refunds take their time."""
-
-    def __init__(self, shop: Shop) -> None:
-        self.provider, self.arrived = shop.provider, False
-
-    def charge(self, payment_key: str, amount: Decimal, currency: str, **_: str | None) -> Any:
-        return self.provider.charge(payment_key, amount, currency)
-
-    def refund(self, payment_key: str) -> Any:
-        answer = self.provider.refund(payment_key)
-        return answer if self.arrived else RefundPending()
-
-
-@pytest.mark.parametrize("status", ["CANCELLED", "FAILED"])
-def test_a_refund_that_is_pending_is_asked_about_again_by_recovery_until_it_is_done(
-    small_shop: Shop, status: str
-) -> None:
-    """The event does not wait for it, and no message is retried for it."""
-    shop = small_shop
-    shop.payments.provider = bank = Bank(shop)
-    if status == "CANCELLED":
-        order_id, *_ = placed(shop)
-        shop.cancel(order_id)
-    else:
-        shop.provider.decline_percent = 100
-        order_id = shop.place(shop.order("p1"), "k1").order_id
-    event = "OrderCancelled" if status == "CANCELLED" else "OrderFailed"
-    assert shop.run_queue() == 0
-    assert event in shop.published_of(order_id)
-    for _ in range(2):
-        assert (shop.status(order_id), shop.has_entry(order_id), shop.messages()) == (status, True, [])
-        assert shop.document(order_id).get("refund") == ("PENDING" if status == "CANCELLED" else None)
-        assert shop.recover_later(hours=7) == 1
-        assert shop.run_queue() == 0
-    bank.arrived = True
-    assert shop.recover_later(hours=7) == 1
-    assert shop.run_queue() == 0
-    assert (shop.has_entry(order_id), net(shop)) == (False, NOTHING)
-    assert shop.document(order_id).get("refund") == ("DONE" if status == "CANCELLED" else None)

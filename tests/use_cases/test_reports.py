@@ -311,7 +311,7 @@ def test_orders_that_are_recovered(shop: Shop) -> None:
         (("INFO", "order recovered", {"orderId": order_id, "status": "PENDING"}) for order_id in placed), key=repr
     )
     assert total == ("INFO", "overdue orders sent", {"count": 2})
-    assert shop.metrics == {"OrdersOverdue": 0, "OrdersRecovered": 2}
+    assert shop.metrics == {"OrdersOverdue": 0, "RefundsPending": 0, "OrdersRecovered": 2}
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_orders_that_cannot_be_recovered(shop: Shop, operation: str, code: str, 
     shop.calls.refuse(code, operation, status=500)
     assert shop.recover() == 0
     assert said(shop) == [("WARNING", event, keys | {"reason": f"{operation}: {code}"})]
-    assert shop.metrics == {"OrdersOverdue": 0}
+    assert shop.metrics == {"OrdersOverdue": 0, "RefundsPending": 0}
 
 
 def test_an_order_that_cannot_be_backed_off(shop: Shop) -> None:

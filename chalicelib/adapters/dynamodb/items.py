@@ -19,6 +19,9 @@ SHARDS = 4
 LATE_SHARD = 100
 """Shards from this number on hold the entries that are overdue for more than an hour, so that they can be counted."""
 
+REFUND_SHARD = 200
+"""Shards from this number on hold the entries that say that only a pending refund is left, to be counted apart."""
+
 _LATE_AFTER_RETRIES = 7
 """1 + 2 + 4 + 8 + 16 + 32 minutes: the seventh retry happens 63 minutes after the first entry was due."""
 
@@ -52,14 +55,20 @@ def outbox_attributes(order_id: str, entry: OutboxEntry | None) -> dict[str, Any
     """The outbox entry's attributes: a shard by order id, when it is due, how often it was retried, and a fault."""
     if entry is None:
         return {}
-    shard = zlib.crc32(order_id.encode()) % SHARDS
-    late = LATE_SHARD if entry.retries >= _LATE_AFTER_RETRIES else 0
-    values = {"outbox": shard + late, "outboxDueAt": times.to_text(entry.due_at), "outboxTries": entry.retries}
+    shard = _first_shard(entry) + zlib.crc32(order_id.encode()) % SHARDS
+    values = {"outbox": shard, "outboxDueAt": times.to_text(entry.due_at), "outboxTries": entry.retries}
     return values | ({"outboxFault": entry.fault} if entry.fault else {})
+
+
+def _first_shard(entry: OutboxEntry) -> int:
+    if entry.refund_pending:
+        return REFUND_SHARD
+    return LATE_SHARD if entry.retries >= _LATE_AFTER_RETRIES else 0
 
 
 def _outbox_entry(values: Mapping[str, Any]) -> OutboxEntry | None:
     if "outboxDueAt" not in values:
         return None
     due_at, retries = times.from_text(values["outboxDueAt"]), int(values.get("outboxTries", 0))
-    return OutboxEntry(due_at, retries, values.get("outboxFault"))
+    # The shard alone says it: an attribute of its own would be left over by a release that does not know it.
+    return OutboxEntry(due_at, retries, values.get("outboxFault"), int(values["outbox"]) >= REFUND_SHARD)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib import telemetry, times
 from chalicelib.adapters.aws_faults import CONFLICTS, faults
-from chalicelib.adapters.dynamodb.items import LATE_SHARD, SHARDS, Item, order_from_item, to_item
+from chalicelib.adapters.dynamodb.items import LATE_SHARD, REFUND_SHARD, SHARDS, Item, order_from_item, to_item
 from chalicelib.adapters.dynamodb.reads import batch_get
 from chalicelib.adapters.dynamodb.reasons import own_reason, read_cancellation
 from chalicelib.adapters.dynamodb.writes import Writes
@@ -18,7 +18,7 @@ from chalicelib.domain.idempotency import ORDER_ID
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Committed, Conflict, Refused
 from chalicelib.faults import Unreadable
-from chalicelib.use_cases.ports import Page
+from chalicelib.use_cases.ports import Page, Waiting
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -126,38 +126,41 @@ class Repository:
 
         Raises Unavailable, Rejected.
         """
-        for shard in (*range(SHARDS), *range(LATE_SHARD, LATE_SHARD + SHARDS)):
-            for page in self._outbox(shard, " AND outboxDueAt <= :now", {":now": times.to_text(now)}):
-                yield [item["orderId"]["S"] for item in page["Items"]]
+        for first in (0, LATE_SHARD, REFUND_SHARD):
+            for page in self._outbox(first, " AND outboxDueAt <= :now", now=times.to_text(now)):
+                yield [item["orderId"]["S"] for item in page]
 
-    def count_late(self, now: datetime) -> int:
-        """How many orders have been overdue for more than an hour. Raises Unavailable, Rejected.
+    def count_waiting(self, now: datetime) -> Waiting:
+        """How many orders have had work left for long. Raises Unavailable, Rejected.
 
-        Those that were retried for so long have shards of their own. In the others are those that cannot be retried.
+        Those that were retried for more than an hour have shards of their own, and so have pending refunds. Whatever
+        has been due for an hour cannot be retried: so it is overdue, wherever it is.
         """
-        late = range(LATE_SHARD, LATE_SHARD + SHARDS)
-        pages = [page for shard in late for page in self._outbox(shard, "", {})]
-        hour_ago = {":hour_ago": times.to_text(now - timedelta(hours=1))}
-        for shard in range(SHARDS):
-            pages += self._outbox(shard, " AND outboxDueAt < :hour_ago", hour_ago)
-        return sum(page["Count"] for page in pages)
+        hour_ago = times.to_text(now - timedelta(hours=1))
+        late = sum(map(len, self._outbox(LATE_SHARD)))
+        late += sum(map(len, self._outbox(0, " AND outboxDueAt < :hour_ago", hour_ago=hour_ago)))
+        refunds = [item["outboxDueAt"]["S"] < hour_ago for page in self._outbox(REFUND_SHARD) for item in page]
+        return Waiting(late + sum(refunds), len(refunds) - sum(refunds))
 
-    def _outbox(self, shard: int, condition: str, values: dict[str, Any]) -> Iterator[Any]:
-        query: dict[str, Any] = {}
-        while True:
-            with faults():
-                page = self.client.query(
-                    TableName=self.table,
-                    IndexName="OutboxIndex",
-                    KeyConditionExpression="outbox = :shard" + condition,
-                    ExpressionAttributeValues=to_item({":shard": shard, **values}),
-                    Limit=100,
-                    **query,
-                )
-            yield page
-            if "LastEvaluatedKey" not in page:
-                return
-            query = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+    def _outbox(self, first: int, condition: str = "", **values: str) -> Iterator[list[Item]]:
+        """The entries of the shards from `first` on, a page at a time."""
+        for shard in range(first, first + SHARDS):
+            named = {f":{name}": value for name, value in values.items()}
+            query: dict[str, Any] = {}
+            while True:
+                with faults():
+                    page = self.client.query(
+                        TableName=self.table,
+                        IndexName="OutboxIndex",
+                        KeyConditionExpression="outbox = :shard" + condition,
+                        ExpressionAttributeValues=to_item({":shard": shard, **named}),
+                        Limit=100,
+                        **query,
+                    )
+                yield page["Items"]
+                if "LastEvaluatedKey" not in page:
+                    break
+                query = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 
 def _readable(item: Item) -> Order | None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.dynamodb.items import (
     LATE_SHARD,
     OUTBOX_ATTRIBUTES,
+    REFUND_SHARD,
     SHARDS,
     from_item,
     order_from_item,
@@ -146,6 +147,18 @@ def test_a_mark_that_waits_long_moves_to_its_late_shard() -> None:
     early = shard_pushed(0)[0]
     assert {shard_pushed(times)[0] for times in range(20)} == {early, early + LATE_SHARD}
     assert early < LATE_SHARD
+
+
+def test_a_pending_refund_has_a_shard_of_its_own_and_no_attribute_that_another_release_could_leave_over() -> None:
+    shards = set()
+    for n in range(200):
+        order = standing(Status.CANCELLED, f"o{n}", outbox=OutboxEntry(NOW, refund_pending=True))
+        item = order_to_item(order)
+        assert order_from_item(item) == order
+        assert item.keys() - order_to_item(replace(order, outbox=None)).keys() < set(OUTBOX_ATTRIBUTES)
+        shards.add(int(from_item(item)["outbox"]))
+    assert shards == set(range(REFUND_SHARD, REFUND_SHARD + SHARDS))
+    assert LATE_SHARD + SHARDS <= REFUND_SHARD
 
 
 def test_an_order_is_late_once_it_is_overdue_for_more_than_an_hour() -> None:

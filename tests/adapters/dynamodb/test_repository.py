@@ -16,9 +16,10 @@ from chalicelib.domain import changes
 from chalicelib.domain.changes import Change, Create, Move, OutboxUpdate, total_stock_delta
 from chalicelib.domain.order import Order, OutboxEntry, Refund, Status
 from chalicelib.domain.outcomes import Committed, Conflict, InsufficientStock, NotFound, Refused, StatusChanged
+from chalicelib.domain.pending_refunds import refund_pending
 from chalicelib.domain.shipments import ShipmentDetails
 from chalicelib.faults import Rejected, Unavailable
-from chalicelib.use_cases.ports import Page
+from chalicelib.use_cases.ports import Page, Waiting
 from tests.support.aws_calls import AwsCalls
 from tests.support.changes import LATER, OLD, before, every_move
 from tests.support.orders import NOW, standing
@@ -51,7 +52,9 @@ def every_change() -> Iterator[Change]:
     for status in Status:
         yield changes.back_off(before(status, f"{status}-retried"), OLD, LATER)
         yield changes.work_done(before(status, f"{status}-done"), OLD, Refund.DONE)
-        yield changes.work_left(before(status, f"{status}-left"), LATER)
+        left = replace(before(status, f"{status}-left"), outbox=None)
+        pending = before(status, f"{status}-refund-pending")
+        yield from filter(None, (changes.work_left(left, LATER), refund_pending(pending, LATER)))
 
 
 def test_each_change_is_one_call_and_writes_the_order_as_it_is_after(
@@ -334,7 +337,19 @@ def test_overdue_and_late_orders_are_found_over_all_shards(repository: Repositor
     assert sorted(chain.from_iterable(repository.overdue(NOW))) == sorted(order.order_id for order in due)
     # Due again or not: of the first 9, those that were tried 7 and 8 times, and so on. And the one that was never
     # retried, though it has been due for more than an hour.
-    assert repository.count_late(NOW) == 6 + 4 + 1
+    assert repository.count_waiting(NOW) == Waiting(6 + 4 + 1, 0)
+
+
+def test_pending_refunds_are_found_when_they_are_due_and_counted_apart_unless_nobody_could_retry_them(
+    repository: Repository, each_aws: Stage
+) -> None:
+    hours = {"later": -5, "due": 0, "for an hour": 1, "for longer": 1.001}
+    for name, n in product(hours, range(10)):
+        entry = OutboxEntry(NOW - timedelta(hours=hours[name]), refund_pending=True)
+        store(each_aws, standing(Status.CANCELLED, f"{name[-3:]}{n}", outbox=entry))
+    store(each_aws, standing(Status.FAILED, "late", outbox=OutboxEntry(LATER, 9)))
+    assert len(list(chain.from_iterable(repository.overdue(NOW)))) == 30
+    assert repository.count_waiting(NOW) == Waiting(10 + 1, 30)
 
 
 def test_the_outbox_is_read_to_its_last_page(repository: Repository, each_aws: Stage) -> None:
@@ -344,7 +359,7 @@ def test_the_outbox_is_read_to_its_last_page(repository: Repository, each_aws: S
     found = list(repository.overdue(NOW))
     assert max(map(len, found)) == 100
     assert sorted(chain.from_iterable(found)) == sorted(order.order_id for order in orders)
-    assert repository.count_late(NOW) == 460
+    assert repository.count_waiting(NOW) == Waiting(460, 0)
 
 
 # --- reading ---
@@ -453,7 +468,7 @@ USES: dict[str, Callable[[Repository], object]] = {
     "BatchGetItem": lambda repository: repository.get_all(["o1"]),
     "Query of a customer": lambda repository: repository.list_by_customer("c1", 10),
     "Query of the outbox": lambda repository: list(repository.overdue(NOW)),
-    "Query of the late": lambda repository: repository.count_late(NOW),
+    "Query of the late": lambda repository: repository.count_waiting(NOW),
 }
 
 
