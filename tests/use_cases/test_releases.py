@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from chalicelib import exact_json
+from chalicelib.adapters.dynamodb.items import LATE_SHARD, REFUND_SHARD
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.domain.idempotency import order_id_from_key
 from chalicelib.entrypoints.api import cancel_order, place_order
@@ -26,6 +27,7 @@ from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
 from tests.support.faults import Life
 from tests.support.orders import a_body
+from tests.support.payments import Bank
 from tests.support.previous_release import PreviousProcess, unpack
 from tests.support.stage import Stage
 from tests.support.world import World, check_events, check_messages, produce, world_of
@@ -62,6 +64,11 @@ class ThisProcess:
 
     def place(self, headers: dict[str, str], body: str) -> tuple[int, str]:
         return _answered(lambda: place_order(self._process.service, Request(headers, {}, body.encode(), "test")))
+
+    def bank(self) -> Bank:
+        """From now on its provider's refunds take their time."""
+        self._process.payments.provider = bank = Bank(self._process.provider)
+        return bank
 
     def cancel(self, order_id: str) -> int:
         return _answered(lambda: cancel_order(self._process.service, Request({}, {}, b"", "test"), order_id))[0]
@@ -198,3 +205,42 @@ def test_both_releases_work_on_the_same_orders_and_either_may_be_left(
         assert ended["CANCELLED"]
         check_messages(both.world)
         check_events(both.world)
+
+
+def entry(stage: Stage) -> int | None:
+    """The range of shards that the one order's outbox entry is in; of an entry that is gone nothing is left."""
+    (order,) = stage.items("ORDERS_TABLE")
+    kept = {name for name in order if name.startswith("outbox")} | order.keys() & {"expiresAt"}
+    if "outbox" not in order:
+        assert (kept, order["refund"]) == ({"expiresAt"}, "DONE")
+        return None
+    assert (kept, order["refund"]) == ({"outbox", "outboxDueAt", "outboxTries"}, "PENDING")
+    return int(order["outbox"]) // 100 * 100
+
+
+def test_either_release_ends_an_order_whose_refund_is_pending_but_only_the_new_one_asks_about_it(
+    real_tables: Stage, code: Path
+) -> None:
+    """While only the old one recovers, such an order waits. Where the old one puts entries, the new one finds them."""
+    with side_by_side(real_tables, 0, code) as both:
+        world, old, new, bank = both.world, both.old, both.new, both.new.bank()
+        order_id = order_id_from_key("c1", "k1")
+        headers = {"content-type": "application/json", "idempotency-key": "k1"}
+        assert old.place(headers, exact_json.dumps(a_body({"p2": 1}, customerId="c1")))[0] == 201
+        old.consume(world.queue.receive(both.queue))
+        assert old.cancel(order_id) == 200
+        for _ in range(8):
+            world.queue.lose(both.queue, {order_id})
+            world.clock.advance(hours=2)
+            assert old.recover() == 1
+        assert entry(real_tables) == LATE_SHARD
+        for _ in range(2):
+            new.consume(world.queue.receive(both.queue))
+            assert entry(real_tables) == REFUND_SHARD
+            world.clock.advance(hours=7)
+            assert (old.recover(), entry(real_tables)) == (0, REFUND_SHARD)
+            assert (new.recover(), entry(real_tables)) == (1, 0)
+        bank.arrived = True
+        old.consume(world.queue.receive(both.queue))
+        assert entry(real_tables) is None
+        check_conserved(real_tables, BEFORE, {order_id})
