@@ -24,6 +24,7 @@ from tests.support.aws_calls import Killed
 from tests.support.conservation import check_conserved
 from tests.support.faults import FAULTS, REFUSED, Call, Life, life_with
 from tests.support.orders import ANYBODY, a_body, an_event
+from tests.support.payments import Bank
 from tests.support.stage import Stage
 from tests.support.tables import forget_order, stock_in, stock_up
 from tests.support.world import Process, World, ask, check_events, check_messages, produce, world_of
@@ -60,6 +61,14 @@ class Run:
         self.world.clock.advance(seconds=61)
         while self.world.deliver(process) and not process.life.dead:
             pass
+
+    def deliver_before_the_bank(self, process: Process) -> None:
+        """While its provider's refunds take their time."""
+        process.payments.provider = Bank(process.provider)
+        try:
+            self.deliver(process)
+        finally:
+            process.payments.provider = process.provider
 
     def last_receive(self, process: Process) -> None:
         """The order's message comes for the last time."""
@@ -214,6 +223,7 @@ SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
     "cancel, RESERVED": (Run.reserved, Run.cancel),
     "cancel, CONFIRMED": (Run.confirmed, Run.cancel),
     "refund": (Run.cancelled, Run.deliver),
+    "pending refund": (Run.cancelled, Run.deliver_before_the_bank),
     "ship": (Run.confirmed, Run.ship),
     "deliver": (Run.shipped, Run.hand_over),
     "events of a shipment": (Run.shipped, Run.deliver),
