@@ -88,6 +88,16 @@ def order_consumer(event: SQSEvent) -> None:
     service().consumer.consume(batch, Deadline.from_context(event.context))
 
 
+if SETTINGS.engine == "step-functions":
+
+    @app.lambda_function(name="saga_step")
+    def saga_step(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """One step of the saga for one order: a task of the state machine in .chalice/saga.asl.json."""
+        from chalicelib.entrypoints import saga_steps  # see above
+
+        return saga_steps.saga_step(service(), event, Deadline.from_context(context))
+
+
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def recover(event: CloudWatchEvent) -> None:
     """Retry the orders whose message was never sent, or lost."""

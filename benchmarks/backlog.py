@@ -186,7 +186,7 @@ class Stage:
         completion = Completion(committer, payments, self.bus, simulation.clock)
         fulfilment = Fulfilment(committer, cast("Any", None), payments, completion, simulation.clock)
         self.consumer = Consumer(
-            fulfilment, port, queue, dead_letters, simulation.clock, DEFAULT_MAX_RECEIVES, self.chance.random
+            fulfilment, committer, port, queue, dead_letters, simulation.clock, DEFAULT_MAX_RECEIVES, self.chance.random
         )
         self.recovery = Recovery(port, committer, queue, dead_letters, Inline(), simulation.clock)
         self.cursed: set[str] = set()

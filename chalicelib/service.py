@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chalicelib import settings as environment
 from chalicelib.adapters import clients
 from chalicelib.faults import PaymentUnknown
-from chalicelib.settings import Settings
+from chalicelib.settings import BadSetting, Settings
 from chalicelib.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -27,18 +27,23 @@ if TYPE_CHECKING:
     from chalicelib.use_cases.committing import BatchCommitter
     from chalicelib.use_cases.consuming import Consumer
     from chalicelib.use_cases.dead_letters import DeadLetters
+    from chalicelib.use_cases.fulfilment import Fulfilment
     from chalicelib.use_cases.intake import Intake
     from chalicelib.use_cases.monitoring import Monitor
     from chalicelib.use_cases.operations import Operations
     from chalicelib.use_cases.paying import BatchPayments
     from chalicelib.use_cases.placing import Placing
-    from chalicelib.use_cases.ports import Orders, Payments, Products, Queue
+    from chalicelib.use_cases.ports import Executions, Orders, Payments, Products, Queue
     from chalicelib.use_cases.recovery import Recovery
+    from chalicelib.use_cases.starting import Starting
+    from chalicelib.use_cases.stepping import Stepping
 
 
 @dataclass(frozen=True)
 class Service:
-    """The use cases, with all that they need; `given_payments` None: those of the settings.
+    """The use cases, with all that they need.
+
+    `given_payments` None: those of the settings; `given_executions` None: those of the state machine in the settings.
 
     `sleep` takes seconds, `random` is 0 to 1. `payment_timeout`: the seconds that a batch waits for its payments; None:
     those of the provider.
@@ -54,6 +59,7 @@ class Service:
     sleep: Callable[[float], None]
     random: Callable[[], float]
     payment_timeout: float | None
+    given_executions: "Executions | None"
 
     @cached_property
     def orders(self) -> "Orders":
@@ -85,16 +91,27 @@ class Service:
 
     @cached_property
     def consumer(self) -> "Consumer":
+        from chalicelib.use_cases.consuming import Consumer
+
+        engine = self.fulfilment if self.settings.engine == "queue" else self._starting
+        shared, receives = (self._committer, self.orders, self.queue, self.dead_letters), self.settings.max_receives
+        return Consumer(engine, *shared, self.clock, receives, self.random)
+
+    @cached_property
+    def fulfilment(self) -> "Fulfilment":
         from chalicelib.adapters.event_bus import EventBridgeBus
         from chalicelib.use_cases.completion import Completion
-        from chalicelib.use_cases.consuming import Consumer
         from chalicelib.use_cases.fulfilment import Fulfilment
 
         bus, payments = EventBridgeBus(self.events, self.settings.event_bus, self._calls), self._batch_payments
         completion = Completion(self._committer, payments, bus, self.clock)
-        fulfilment = Fulfilment(self._committer, self._intake, payments, completion, self.clock)
-        receives = self.settings.max_receives
-        return Consumer(fulfilment, self.orders, self.queue, self.dead_letters, self.clock, receives, self.random)
+        return Fulfilment(self._committer, self._intake, payments, completion, self.clock)
+
+    @cached_property
+    def stepping(self) -> "Stepping":
+        from chalicelib.use_cases.stepping import Stepping
+
+        return Stepping(self.orders, self.fulfilment)
 
     @cached_property
     def recovery(self) -> "Recovery":
@@ -145,7 +162,21 @@ class Service:
 
         return SqsQueue(self.sqs, self.settings.order_queue, self._calls)
 
-    # --- what several of them share ---
+    # --- what several of them share, and what few stages have ---
+
+    @cached_property
+    def _starting(self) -> "Starting":
+        from chalicelib.use_cases.starting import Starting
+
+        return Starting(self.orders, self.fulfilment, self.given_executions or self._state_machine)
+
+    @cached_property
+    def _state_machine(self) -> "Executions":
+        from chalicelib.adapters.executions import StateMachine
+
+        if not self.settings.state_machine:
+            raise BadSetting("the setting STATE_MACHINE is missing")
+        return StateMachine(clients.stepfunctions(), self.settings.state_machine, self._calls)
 
     def _payments_by(self, provider: str) -> "Payments":
         table = self.settings.payments_table
@@ -201,9 +232,10 @@ def compose(
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = random.random,
     payment_timeout: float | None = None,
+    executions: "Executions | None" = None,
 ) -> Service:
     """A service of these parts; `Service` says what each means."""
-    return Service(settings, dynamodb, sqs, events, sns, payments, clock, sleep, random, payment_timeout)
+    return Service(settings, dynamodb, sqs, events, sns, payments, clock, sleep, random, payment_timeout, executions)
 
 
 @cache

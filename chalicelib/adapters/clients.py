@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 POOL_SIZE = 16
 """Connections a client keeps; as many as threads may use it at once."""
@@ -61,7 +62,7 @@ class _Loader(Loader):
     """Reads the descriptions of services, and knows those that are called: looking for all opens a thousand folders."""
 
     def list_available_services(self, type_name: str) -> list[str]:
-        return ["dynamodb", "events", "secretsmanager", "sns", "sqs", "ssm"]
+        return ["dynamodb", "events", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions"]
 
 
 _loader = cache(_Loader)
@@ -123,6 +124,13 @@ def ssm() -> "SSMClient":
     return client
 
 
+@cache
+def stepfunctions() -> "SFNClient":
+    """The client of Step Functions."""
+    client: SFNClient = _client("stepfunctions", app_settings().validates_parameters)
+    return client
+
+
 class AtFirstUse:
     """A client that is made when it is used: the API publishes no events, and only the monitor wakes people."""
 
@@ -135,5 +143,5 @@ class AtFirstUse:
 
 def forget() -> None:
     """The next clients are made of the environment as it is then."""
-    for made in (dynamodb, events, secretsmanager, sns, sqs, ssm, _session):
+    for made in (dynamodb, events, secretsmanager, sns, sqs, ssm, stepfunctions, _session):
         made.cache_clear()

@@ -1,4 +1,4 @@
-"""Batch calls of SQS and EventBridge: ten entries each, side by side, and each with a fault of its own."""
+"""Calls side by side, each with a fault of its own; of SQS and EventBridge, with ten entries each."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -18,16 +18,23 @@ WIDTH = 10
 def in_tens(
     pool: Executor, call: Callable[[Sequence[T]], R], entries: Sequence[T]
 ) -> list[tuple[Sequence[T], R | Unavailable | Rejected]]:
-    """`call` with ten entries at a time, and what it answered or raised to each ten. A call alone needs no thread."""
+    """`call` with ten entries at a time, and what it answered or raised to each ten."""
+    tens = [entries[start : start + BATCH_SIZE] for start in range(0, len(entries), BATCH_SIZE)]
+    return one_by_one(pool, call, tens)
 
-    def one(ten: Sequence[T]) -> R | Unavailable | Rejected:
+
+def one_by_one(
+    pool: Executor, call: Callable[[T], R], entries: Sequence[T]
+) -> list[tuple[T, R | Unavailable | Rejected]]:
+    """`call` with each entry, and what it answered or raised. A call alone needs no thread."""
+
+    def one(entry: T) -> R | Unavailable | Rejected:
         try:
-            return call(ten)
+            return call(entry)
         except (Unavailable, Rejected) as fault:
             return fault
 
-    tens = [entries[start : start + BATCH_SIZE] for start in range(0, len(entries), BATCH_SIZE)]
-    if len(tens) < 2:
-        return [(ten, one(ten)) for ten in tens]
-    calls = [pool.submit(copy_context().run, one, ten) for ten in tens]
-    return [(ten, made.result()) for ten, made in zip(tens, calls, strict=True)]
+    if len(entries) < 2:
+        return [(entry, one(entry)) for entry in entries]
+    calls = [pool.submit(copy_context().run, one, entry) for entry in entries]
+    return [(entry, made.result()) for entry, made in zip(entries, calls, strict=True)]

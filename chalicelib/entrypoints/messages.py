@@ -62,7 +62,7 @@ def _read(message: Message, settings: Settings, now: datetime) -> ReadMessage:
     )
     last = message.receive_count >= settings.max_receives
     outdated = bool(settings.order_ttl) and age > settings.order_ttl
-    return ReadMessage(message, Delivery(order, event.request, carried, last, outdated))
+    return ReadMessage(message, Delivery(order, event.request, carried, last, outdated, message.message_id))
 
 
 def _carried_key(message: Message, order_id: str) -> str | None:

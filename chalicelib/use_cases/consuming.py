@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
@@ -12,9 +13,8 @@ from chalicelib.domain.order import Order
 from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
-from chalicelib.use_cases.committing import Applied, Retryable
+from chalicelib.use_cases.committing import Applied, BatchCommitter, Retryable
 from chalicelib.use_cases.dead_letters import DeadLetters
-from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message, Orders, Queue
 from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
@@ -30,11 +30,20 @@ class MessagesLeft(Exception):
     """Some messages of the batch will be retried; all the others are deleted already."""
 
 
+class Engine(Protocol):
+    """What works on orders: `Fulfilment` by itself, or `Starting`, which has a state machine do it."""
+
+    def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
+        """An outcome for each, in their order. An order is named once."""
+        ...
+
+
 @dataclass(frozen=True)
 class Consumer:
     """The use case behind the queue's Lambda function."""
 
-    fulfilment: Fulfilment
+    engine: Engine
+    committer: BatchCommitter
     orders: Orders
     queue: Queue
     dead_letters: DeadLetters
@@ -66,7 +75,7 @@ class Consumer:
         outcomes: dict[str, Outcome] = {}
         orders: dict[str, Order] = {}
         first: dict[str, Delivery] = {}
-        waiting: dict[str, list[str]] = {}
+        waiting: dict[str, list[Message]] = {}
         for read in batch:
             message, delivery = read.message, self._content(read)
             if isinstance(delivery, Never | Retry):
@@ -76,12 +85,13 @@ class Consumer:
             _log_received(message, delivery)
             # The same order twice is one order with two messages; if they differ, the first is tried.
             if _means(first.setdefault(order.order_id, delivery)) == _means(delivery):
-                waiting.setdefault(order.order_id, []).append(message.message_id)
+                waiting.setdefault(order.order_id, []).append(message)
                 orders[message.message_id] = order
             else:
                 outcomes[message.message_id] = Retry("another order with this id is in the same batch")
-        for order_id, outcome in zip(first, self._fulfil(list(first.values()), deadline), strict=True):
-            outcomes |= dict.fromkeys(waiting[order_id], outcome)
+        deliveries = [_of_all(delivery, waiting[order_id]) for order_id, delivery in first.items()]
+        for order_id, outcome in zip(first, self._fulfil(deliveries, deadline), strict=True):
+            outcomes |= dict.fromkeys((message.message_id for message in waiting[order_id]), outcome)
         return outcomes, orders
 
     def _content(self, read: ReadMessage) -> Delivery | Never | Retry:
@@ -95,12 +105,15 @@ class Consumer:
         except (Unavailable, Rejected) as fault:
             return Retry(str(fault))
         last = read.message.receive_count >= self.max_receives
-        return Delivery(order, OrderRequest.from_order(order), order.payment_key, last) if order else Never(reason)
+        if order is None:
+            return Never(reason)
+        request, message_id = OrderRequest.from_order(order), read.message.message_id
+        return Delivery(order, request, order.payment_key, last, message_id=message_id)
 
     def _fulfil(self, deliveries: list[Delivery], deadline: Deadline) -> list[Outcome]:
         """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""
         try:
-            return self.fulfilment.fulfil(deliveries, deadline)
+            return self.engine.fulfil(deliveries, deadline)
         except Exception as fault:  # noqa: BLE001 - whatever it is, each message must come to an outcome of its own
             ids = [delivery.order.order_id for delivery in deliveries]
             telemetry.exception("fulfilment failed", orderIds=ids)
@@ -152,7 +165,7 @@ class Consumer:
             return False
         # Alone, so that the order comes back as it is: the message may be about another one with its id.
         entry = ensure_entry(order, self.clock(), fault=outcome.reason if outcome.unexpected else None)
-        (result,) = self.fulfilment.committer.commit_each([entry])
+        (result,) = self.committer.commit_each([entry])
         if isinstance(result, Retryable):
             return None
         if not isinstance(result, Applied) or not _same(result.order, order):
@@ -216,6 +229,13 @@ def _same(existing: Order, order: Order) -> bool:
         return agrees(existing.fingerprint, order)
     except UnknownVersion:
         return False
+
+
+def _of_all(delivery: Delivery, messages: Sequence[Message]) -> Delivery:
+    """The delivery under the id of the message that was sent last: whatever the others ask for was there before it."""
+    if len(messages) == 1:
+        return delivery
+    return replace(delivery, message_id=max(messages, key=lambda message: message.sent_at).message_id)
 
 
 def _means(delivery: Delivery) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ _ROUNDS = 4
 
 @dataclass(frozen=True)
 class Fulfilment:
-    """The pipeline. It acts first, and reads only what a refusal brings back."""
+    """The pipeline, and its steps. It acts first, and reads only what a refusal brings back."""
 
     committer: BatchCommitter
     intake: Intake
@@ -43,18 +43,14 @@ class Fulfilment:
     def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
         """Bring each order as far as it goes now: an outcome for each, in their order. An order is named once."""
         items = [SagaItem(delivery, delivery.order) for delivery in deliveries]
-        self._create([item for item in items if item.delivery.payment_key is None], deadline)
-        for _ in range(_ROUNDS):
-            self._reserve(in_status(items, Status.PENDING), deadline)
-        self._charge(in_status(items, Status.RESERVED), deadline)
-        self._confirm([(item, item.payment) for item in items if isinstance(item.payment, Charged)], deadline)
-        self._decline([(item, item.payment) for item in items if isinstance(item.payment, Declined)], deadline)
-        for item in in_status(items, Status.PENDING, Status.RESERVED):
-            item.outcome = Retry(f"still {item.order.status}")
-        self.completion.complete([item for item in items if item.outcome is None], deadline)
+        self.create([item for item in items if item.delivery.payment_key is None], deadline)
+        self.reserve(items, deadline)
+        self.charge(items, deadline)
+        self.confirm_or_decline(items, deadline)
+        self.complete(items, deadline)
         return [item.outcome or Done() for item in items]
 
-    def _create(self, items: list[SagaItem], deadline: Deadline) -> None:
+    def create(self, items: list[SagaItem], deadline: Deadline) -> None:
         """Store the orders of producers, and those that are gone; an order that exists already is as good."""
         if not all_in_time(items, deadline):
             return
@@ -73,6 +69,13 @@ class Fulfilment:
                 else:
                     telemetry.count("OrdersPlaced")
 
+    def create_again(self, gone: Sequence[SagaItem], deadline: Deadline) -> None:
+        """As after the restore of an older table: under the payment key of its message, unless that is outdated."""
+        for item in gone:
+            if item.delivery.outdated:
+                item.set_aside("its order has ended, and was deleted")
+        self.create([item for item in gone if item.outcome is None], deadline)
+
     def _last(self, item: SagaItem, change: Create | Move) -> Create | Move:
         # On the last receive the events that follow the commit must not be owed by the message alone.
         return changes.with_entry(change, self.clock()) if item.delivery.last else change
@@ -85,6 +88,36 @@ class Fulfilment:
             case IntakeRefusal(failure) as refused:
                 return self._last(item, changes.create_failed(order, now, failure, refused.reason))
 
+    def reserve(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        """Take the stock of those that are PENDING. One without stock fails, and one that is gone is created again."""
+        for _ in range(_ROUNDS):
+            self._reserve(in_status(items, Status.PENDING), deadline)
+
+    def charge(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        """Charge those that are known to be RESERVED. Unknown is not no: then the order stays as it is."""
+        reserved = in_status(items, Status.RESERVED)
+        if not all_in_time(reserved, deadline):
+            return
+        answers = self.payments.charge([item.order for item in reserved], deadline)
+        for item, answer in zip(reserved, answers, strict=True):
+            telemetry.count(f"Payments{type(answer).__name__}")
+            if isinstance(answer, Unknown):
+                item.outcome = Retry(answer.reason)
+            else:
+                item.payment = answer
+
+    def confirm_or_decline(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        """Bring those that are RESERVED to CONFIRMED or FAILED, each as its payment was answered."""
+        reserved = in_status(items, Status.RESERVED)
+        self._confirm([(item, item.payment) for item in reserved if isinstance(item.payment, Charged)], deadline)
+        self._decline([(item, item.payment) for item in reserved if isinstance(item.payment, Declined)], deadline)
+
+    def complete(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        """Refunds, events and the outbox entry of those that have come so far; any other one is to be tried again."""
+        for item in in_status(items, Status.PENDING, Status.RESERVED):
+            item.outcome = Retry(f"still {item.order.status}")
+        self.completion.complete([item for item in items if item.outcome is None], deadline)
+
     def _reserve(self, items: list[SagaItem], deadline: Deadline) -> None:
         if not all_in_time(items, deadline):
             return
@@ -95,14 +128,11 @@ class Fulfilment:
             match result:
                 case Applied():
                     telemetry.count("OrdersReserved")
-                case NotFound() if item.delivery.outdated:
-                    item.set_aside("its order has ended, and was deleted")
                 case NotFound():
-                    # As after the restore of an older table: created again, under the payment key of its message.
                     not_found.append(item)
                 case InsufficientStock():
                     out_of_stock.append((item, result))
-        self._create(not_found, deadline)
+        self.create_again(not_found, deadline)
         self._reject(out_of_stock, deadline)
 
     def _reject(self, out_of_stock: list[tuple[SagaItem, InsufficientStock]], deadline: Deadline) -> None:
@@ -112,17 +142,6 @@ class Fulfilment:
             return changes.reject(item.order, self.clock(), failure, reason)
 
         self._end(out_of_stock, reject, _failed, deadline)
-
-    def _charge(self, items: list[SagaItem], deadline: Deadline) -> None:
-        """Charge orders that are known to be RESERVED. Unknown is not no: then the order stays as it is."""
-        if not all_in_time(items, deadline):
-            return
-        for item, answer in zip(items, self.payments.charge([item.order for item in items], deadline), strict=True):
-            telemetry.count(f"Payments{type(answer).__name__}")
-            if isinstance(answer, Unknown):
-                item.outcome = Retry(answer.reason)
-            else:
-                item.payment = answer
 
     def _confirm(self, charged: list[tuple[SagaItem, Charged]], deadline: Deadline) -> None:
         def confirm(item: SagaItem, payment: Charged) -> Move:

@@ -247,6 +247,23 @@ class Payments(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of the saga for one order: ids and nothing else, for its input can be read for 90 days."""
+
+    name: str
+    order_id: str
+    payment_key: str
+
+
+class Executions(Protocol):
+    """A state machine that runs the saga."""
+
+    def start(self, executions: Sequence[Execution], deadline: Deadline) -> dict[str, str]:
+        """Start those whose name is new; one started before is as good. The order ids that failed, and why."""
+        ...
+
+
 class Alerts(Protocol):
     """What wakes people."""
 

@@ -43,7 +43,7 @@ class Delivery:
 
     `payment_key` is the key that the message carries: the order was stored with it before the message was sent. `last`
     says that the message will not come again; `outdated`, that it was first sent so long ago that its order, if it is
-    gone, has ended and was deleted.
+    gone, has ended and was deleted. `message_id` is the message's; of several about the order, the last one's.
     """
 
     order: Order
@@ -51,6 +51,7 @@ class Delivery:
     payment_key: str | None
     last: bool = False
     outdated: bool = False
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

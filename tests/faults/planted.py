@@ -36,8 +36,8 @@ PLANTED = (
     Planted(
         "an order is charged before it is known to be RESERVED",
         "use_cases/fulfilment.py",
-        "        for _ in range(_ROUNDS):\n",
-        "        self._charge(in_status(items, Status.PENDING), deadline)\n        for _ in range(_ROUNDS):\n",
+        "        self.reserve(items, deadline)\n",
+        "        self.payments.charge([item.order for item in items])\n        self.reserve(items, deadline)\n",
     ),
     Planted(
         "a message is deleted before its order is worked on",

@@ -403,8 +403,8 @@ _ORDER_OF_STEPS = (
     Own(
         "an order is charged before its stock is taken",
         _FULFILMENT,
-        "        for _ in range(_ROUNDS):\n",
-        "        self._charge(in_status(items, Status.PENDING), deadline)\n        for _ in range(_ROUNDS):\n",
+        "        self.reserve(items, deadline)\n",
+        "        self.payments.charge([item.order for item in items])\n        self.reserve(items, deadline)\n",
         (f"{_T_FULFILMENT}::test_an_order_out_of_stock_fails_with_the_reason_takes_nothing_and_is_never_charged",),
     ),
 )
@@ -542,7 +542,7 @@ _ENTRIES = (
     Own(
         "a message that is left to recovery leaves no outbox entry",
         _CONSUMING,
-        "        (result,) = self.fulfilment.committer.commit_each([entry])\n"
+        "        (result,) = self.committer.commit_each([entry])\n"
         "        if isinstance(result, Retryable):\n"
         "            return None\n"
         "        if not isinstance(result, Applied) or not _same(result.order, order):\n"

@@ -111,7 +111,7 @@ class Process:
             _ = self.service.consumer, self.service.recovery
 
     def close(self) -> None:
-        pool: Any = self.service.consumer.fulfilment.payments.pool
+        pool: Any = self.service.fulfilment.payments.pool
         pool.shutdown()
         self.dynamodb.close()
 

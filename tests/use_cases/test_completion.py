@@ -58,7 +58,7 @@ def shop(small_shop: Shop) -> Shop:
 
 @pytest.fixture
 def events(shop: Shop) -> EventBridgeBus:
-    bus = shop.service.consumer.fulfilment.completion.event_bus
+    bus = shop.service.fulfilment.completion.event_bus
     assert isinstance(bus, EventBridgeBus)
     return bus
 

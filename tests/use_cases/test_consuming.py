@@ -564,10 +564,6 @@ class Ports:
     hidden: dict[str, int] = field(default_factory=dict)
     kept: dict[str, tuple[Kind, str]] = field(default_factory=dict)
 
-    @property
-    def committer(self) -> "Ports":
-        return self
-
     def fulfil(self, deliveries: Sequence[Delivery], _: Deadline) -> list[Outcome]:
         self.delivered += deliveries
         return [self.outcomes.get(delivery.order.order_id, Done()) for delivery in deliveries]
@@ -604,7 +600,7 @@ class Ports:
             ReadMessage(Message(name, name, "{}", number, 0, {}), content or delivery_of(name))
             for name, number in receives.items()
         ]
-        consumer = Consumer(ports, ports, ports, ports, lambda: NOW, max_receives, lambda: draw)
+        consumer = Consumer(ports, ports, ports, ports, ports, lambda: NOW, max_receives, lambda: draw)
         try:
             consumer.consume(batch, deadline)
         except MessagesLeft:

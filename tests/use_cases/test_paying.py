@@ -261,7 +261,7 @@ def test_a_process_that_dies_in_a_payment_is_dead(pool: ThreadPoolExecutor) -> N
 
 def test_the_threads_are_kept_from_batch_to_batch(aws: Stage) -> None:
     """One pool a process, as wide as a batch, whose calls each have a connection of their own."""
-    payments = service().consumer.fulfilment.payments
+    payments = service().fulfilment.payments
     assert payments.patience == PROVIDERS["simulated"].patience
     assert isinstance(payments.pool, ThreadPoolExecutor)
     assert 10 <= payments.pool._max_workers <= POOL_SIZE

@@ -275,7 +275,7 @@ def test_the_setting_decides_how_many_are_declined(
     monkeypatch.delenv("FAIL_PAYMENT_PERCENT", raising=False)
     if setting:
         monkeypatch.setenv("FAIL_PAYMENT_PERCENT", setting)
-    payments = service().consumer.fulfilment.payments.payments
+    payments = service().fulfilment.payments.payments
     assert isinstance(payments, PaymentRouter)
     assert isinstance(payments.provider, SimulatedPayments)
     assert payments.provider.decline_percent == percent
