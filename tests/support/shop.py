@@ -13,9 +13,10 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -27,10 +28,13 @@ import app as entry
 from chalicelib import exact_json, telemetry
 from chalicelib.adapters import clients
 from chalicelib.adapters.dynamodb.items import from_item, to_item
+from chalicelib.adapters.executions import StateMachine
+from chalicelib.adapters.side_by_side import WIDTH
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.domain.events import EVENTS
 from chalicelib.domain.order import Status
+from chalicelib.entrypoints import saga_steps
 from chalicelib.entrypoints.validation import order_request
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
@@ -44,6 +48,7 @@ from tests.support.permissions import granted, permissions
 from tests.support.stage import Stage
 from tests.support.tables import books_in, forget_order, stock_in
 from tests.support.template import ROOT
+from tests.support.walker import ARN, Machine
 
 STOCK = 100
 ROWS = [{"productId": name, "name": name, "price": PRICE, "stock": STOCK} for name in ("p1", "p2", "p3")]
@@ -69,6 +74,7 @@ class Shop(Customer):
     metrics: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     in_flight: dict[str, Any] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
     client: Client = field(default_factory=lambda: Client(entry.app, project_dir=str(ROOT / "tests")))
 
     # --- as a producer ---
@@ -101,12 +107,23 @@ class Shop(Customer):
                 result = entry.order_consumer(sqs_event_received(messages), context or FakeLambdaContext())
         except Exception as raised:  # noqa: BLE001 - Lambda takes any for the failure of the batch
             self.lines.append(repr(raised))
+            self.run_executions()
             return False
         failed = {f["itemIdentifier"] for f in (result or {}).get("batchItemFailures", [])} if reporting else set()
         for message in messages:
             if message["MessageId"] not in failed:
                 self.stage.delete("ORDER_QUEUE", message)
+        self.run_executions()
         return True
+
+    def run_executions(self) -> None:
+        """What the state machine does: the executions that were started run, if that is the shop's engine."""
+        self.machine.run(self.step)
+
+    def step(self, event: Any) -> Any:
+        """As the function of the state machine's tasks."""
+        with telemetry.invocation():
+            return saga_steps.saga_step(self.service, event, Deadline.from_context(FakeLambdaContext()))
 
     @contextmanager
     def role(self, function: str) -> Iterator[None]:
@@ -306,7 +323,10 @@ def killed(action: Callable[[], object]) -> bool:
 def opened(
     stage: Stage, calls: AwsCalls, clock: Clock, *, patient: bool = False, settings: Mapping[str, str] | None = None
 ) -> Iterator[Shop]:
-    """A shop with the sample catalogue, whose service is the app's. `settings` are further environment variables."""
+    """A shop with the sample catalogue, whose service is the app's. `settings` are further environment variables.
+
+    With ENGINE=step-functions, executions run as soon as the consumer has returned.
+    """
     made: tuple[Any, Any, Any, Any] = (clients.dynamodb(), clients.sqs(), clients.events(), clients.sns())
     if patient:
         made = _like(made[0]), _like(made[1]), _like(made[2]), _like(made[3])
@@ -315,8 +335,17 @@ def opened(
     made_of = Settings.from_environment(stage.settings | dict(settings or {}))
     provider = SimulatedPayments(dynamodb, made_of.payments_table, made_of.fail_payment_percent, clock)
     payments, slept = FlakyPayments(provider), list[float]()
-    service = compose(made_of, *made, payments=payments, clock=clock, sleep=slept.append, payment_timeout=60)
-    shop = Shop(stage, calls, clock, service, provider, payments, slept)
+    machine = Machine()
+    service = compose(
+        made_of,
+        *made,
+        payments=payments,
+        clock=clock,
+        sleep=slept.append,
+        payment_timeout=60,
+        executions=StateMachine(cast(Any, machine), ARN, ThreadPoolExecutor(WIDTH)),
+    )
+    shop = Shop(stage, calls, clock, service, provider, payments, slept, machine=machine)
     rows: Any = [{"PutRequest": {"Item": to_item(product)}} for product in [*sample("products"), *ROWS]]
     stage.dynamodb.batch_write_item(RequestItems={stage["INVENTORY_TABLE"]: rows})
     bus.listen(stage)

@@ -24,11 +24,12 @@ import pytest
 from botocore.config import Config
 
 from chalicelib import exact_json, service, times
+from chalicelib.adapters.executions import StateMachine
 from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.domain.events import EVENTS
 from chalicelib.domain.order import Refund, Status
-from chalicelib.entrypoints import messages
+from chalicelib.entrypoints import messages, saga_steps
 from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.exchange import Answer, Request
 from chalicelib.service import Service
@@ -42,6 +43,7 @@ from tests.support.orders import NOW, a_body, an_event
 from tests.support.payments import FlakyPayments
 from tests.support.stage import Stage
 from tests.support.tables import stock_up
+from tests.support.walker import ARN, Machine
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -106,9 +108,18 @@ class Process:
                 clock=world.clock,
                 sleep=world.clock.sleep,
                 random=world.pauses.random,
+                executions=StateMachine(cast(Any, MortalFake(world.machine, self)), ARN, InTurn()),
             )
             # They are made at first use, with their pools: here.
             _ = self.service.consumer, self.service.recovery
+
+    def step(self, event: Any) -> Any:
+        """As the function of the state machine's tasks. A process that dies is replaced."""
+        try:
+            return saga_steps.saga_step(self.service, event, NO_DEADLINE)
+        except Killed:
+            self.life = Life()
+            raise
 
     def close(self) -> None:
         pool: Any = self.service.fulfilment.payments.pool
@@ -320,18 +331,19 @@ class World:
     """Processes over one stage. `chance` decides all that is left to chance, but for what threads do to each other.
 
     `rate` is how much faster than real time the clock runs; with 0 only `advance` moves it, and a process makes its
-    calls in turn.
+    calls in turn. `engine` is the setting ENGINE: with `step-functions` each execution runs once its message is done.
     """
 
-    def __init__(self, stage: Stage, seed: object, rate: float = 300) -> None:
+    def __init__(self, stage: Stage, seed: object, rate: float = 300, engine: str = "queue") -> None:
         self.stage = stage
-        self.settings = Settings.from_environment()
+        self.settings = replace(Settings.from_environment(), engine=engine)
         self.rate = rate
         self.chance = random.Random(str(seed))
         self.pauses = random.Random(f"{seed} pauses")
         self.clock = FastClock(rate)
         self.queue = FakeQueues(self.clock, random.Random(f"{seed} queue"), stage["ORDER_DEAD_LETTERS"])
         self.bus = FakeBus(random.Random(f"{seed} bus"))
+        self.machine = Machine()
         self.unaccounted: list[str] = []
         self.queue.on_delete = self._account_for
         self._processes: list[Process] = []
@@ -363,16 +375,20 @@ class World:
         records = self.queue.receive(self.stage["ORDER_QUEUE"], limit)
         if records:
             self.consume(process, records)
-        return bool(records)
+        return self.machine.run(process.step) > 0 or bool(records)
 
     def consume(self, process: Process, records: Sequence[dict[str, Any]]) -> bool:
-        """Hand a batch to the consumer; when it returns, its messages are deleted, as Lambda does it."""
+        """Hand a batch to the consumer; when it returns, its messages are deleted, as Lambda does it.
+
+        Then the executions that were started run.
+        """
         try:
             service = process.service
             service.consumer.consume(messages.read_records(service, records), NO_DEADLINE)
         except (MessagesLeft, Killed):
             return False
         self.delete(records)
+        self.machine.run(process.step)
         return True
 
     def delete(self, records: Sequence[dict[str, Any]]) -> None:
@@ -397,6 +413,7 @@ class World:
     def come_to_rest(self) -> None:
         """Everything works again, whatever was late lands, and nobody does anything: how far does it go by itself?"""
         self.queue.twice = self.bus.fails = 0.0
+        self.machine.throttled, self.machine.aborts_after = False, lambda: None
         for process in self._processes:
             process.life = Life()
             process.payments.over()
@@ -416,9 +433,11 @@ class World:
 
 
 @contextmanager
-def world_of(stage: Stage, seed: object, stock: dict[str, int], rate: float = 300) -> Iterator[World]:
+def world_of(
+    stage: Stage, seed: object, stock: dict[str, int], rate: float = 300, engine: str = "queue"
+) -> Iterator[World]:
     stock_up(stage, **stock)
-    world = World(stage, seed, rate)
+    world = World(stage, seed, rate, engine)
     try:
         yield world
     finally:

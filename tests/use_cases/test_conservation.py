@@ -88,6 +88,8 @@ class Chaos:
 
     def run(self) -> None:
         self.world.queue.twice, self.world.bus.fails = 0.15, 0.1
+        chance = random.Random(self.world.chance.random())
+        self.world.machine.aborts_after = lambda: chance.randrange(6) if chance.random() < 0.2 else None
         ends = [self._placer, self._placer, self._producer]
         others = [self._consumer, self._consumer, self._consumer, self._recover, self._customers, self._operator]
         with ThreadPoolExecutor(len(ends) + len(others)) as pool:
@@ -169,25 +171,32 @@ class Chaos:
         self._while_it_lasts(process, chance, act)
 
 
-@pytest.mark.parametrize("seed", range(6 * ROUNDS))
-def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Stage, seed: int) -> None:
-    with world_of(real_tables, f"chaos {seed}", BEFORE) as world:
+@pytest.mark.parametrize(
+    ("engine", "seed"),
+    [*(("queue", n) for n in range(6 * ROUNDS)), *(("step-functions", n) for n in range(4, 6 * ROUNDS))],
+)
+def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Stage, engine: str, seed: int) -> None:
+    with world_of(real_tables, f"chaos {seed}", BEFORE, engine=engine) as world:
         chaos = Chaos(world, batch_size=100 if seed % 6 == 5 else 10)
         chaos.run()
         statuses = check_conserved(real_tables, BEFORE, {*chaos.ids, *chaos.produced})
         check_events(world)
         check_messages(world)
         assert len(statuses) >= 3, f"too peaceful to show anything: {statuses}"
+        ends = {execution.status for execution in world.machine.executions.values()}
+        assert ends >= ({"SUCCEEDED", "ABORTED"} if engine == "step-functions" else set())
 
 
 # --- cancel against fulfilment ---
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(real_tables: Stage, seed: int) -> None:
-    """Hundreds of orders, each cancelled by one thread while two others have its message in hand."""
-    rounds, many = 20 * ROUNDS, 10
-    with world_of(real_tables, f"race {seed}", PLENTY) as world, ThreadPoolExecutor(12) as pool:
+@pytest.mark.parametrize(("engine", "rounds"), [("queue", 40 * ROUNDS), ("step-functions", 10 * ROUNDS)])
+def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(
+    real_tables: Stage, engine: str, rounds: int
+) -> None:
+    """Hundreds of orders, each cancelled by one thread while two others have its message, or its execution, in hand."""
+    many = 10
+    with world_of(real_tables, "race", PLENTY, engine=engine) as world, ThreadPoolExecutor(12) as pool:
         people, one, other = world.process(), world.process(), world.process()
 
         def cancel(order_id: str, delay: float) -> None:
@@ -233,39 +242,58 @@ MOST_CALLS = 40
 
 
 @pytest.mark.parametrize(
-    ("after", "lost", "more"),
-    [(False, False, 0), (True, False, 0), (False, True, 0), (True, True, 0), (True, False, 5)],
-    ids=["before", "after", "before, messages lost", "after, messages lost", "after, in a batch of up to a hundred"],
+    ("engine", "after", "lost", "more"),
+    [
+        ("queue", False, False, 0),
+        ("queue", True, False, 0),
+        ("queue", False, True, 0),
+        ("queue", True, True, 0),
+        ("queue", True, False, 5),
+        ("step-functions", False, False, 0),
+        ("step-functions", True, True, 0),
+    ],
+    ids=[
+        "before",
+        "after",
+        "before, messages lost",
+        "after, messages lost",
+        "after, in a batch of up to a hundred",
+        "step functions, before",
+        "step functions, after, messages lost",
+    ],
 )
 def test_a_process_killed_between_any_two_of_its_calls_leaves_nothing_half_done(
-    real_tables: Stage, after: bool, lost: bool, more: int
+    real_tables: Stage, engine: str, after: bool, lost: bool, more: int
 ) -> None:
     """Be it placing or consuming. A message lost before its order was created is its producer's to send again.
 
     `more` orders of a producer make the batch one whose deletions and events take several calls, side by side; of its
-    calls only every third is one to die at.
+    calls only every third is one to die at; with Step Functions, where an order takes more calls, every fifth.
     """
-    with world_of(real_tables, f"kill {after}", BEFORE) as world:
+    gap, most = (3 if more else 1), MOST_CALLS + 3 * more
+    if engine == "step-functions":
+        gap, most = 5, 2 * MOST_CALLS
+    with world_of(real_tables, f"kill {after}", BEFORE, engine=engine) as world:
         people, consumer = world.process(), world.process()
         people.provider.decline_percent = consumer.provider.decline_percent = 30
         expected: set[str] = set()
-        for number in range(0, MOST_CALLS + 3 * more, 3 if more else 1):
+        for number in range(0, most, gap):
             people.life = Life(dies_at=number, after=after)
             expected |= a_batch(world, people, f"{after}-{number}")
             for n in range(more):
                 produce(world, f"{after}-{number}-{n}", {"p2": 1})
                 expected.add(f"{after}-{number}-{n}")
-            consumer.life = Life(dies_at=number, after=after)
+            life = consumer.life = Life(dies_at=number, after=after)
             while world.deliver(consumer, 100 if more else 10):
                 pass
-            died = consumer.life.dead
+            died = life.dead
             if lost:
                 world.queue.lose(real_tables["ORDER_QUEUE"], statuses_in(real_tables))
             world.come_to_rest()
             check_conserved(real_tables, BEFORE, expected, closed=not lost)
             if not died:
                 break
-        assert 10 < number < MOST_CALLS + 3 * more - 3
+        assert 10 < number < most - gap
         if not lost:  # once an order is CONFIRMED, its message alone owes the event, and SQS loses none
             check_events(world)
 
