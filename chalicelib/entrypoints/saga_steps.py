@@ -29,7 +29,7 @@ def _requested(event: Any) -> tuple[Step, dict[str, str]]:
     step = Step(event["step"])
     wanted = {"step", *(_IDS if step is Step.CONFIRM else _IDS[:2])}
     if event.keys() != wanted:
-        raise ValueError(f"the event of {step} must have the fields {', '.join(sorted(wanted))}, and no other")
+        raise ValueError(f"the event of {step} must have {', '.join(sorted(wanted))} and no more")
     ids = {name: event[name] for name in _IDS if name in wanted}
     for name, value in ids.items():
         if not (isinstance(value, str) and value):

@@ -10,7 +10,7 @@ from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.ports import Orders
-from chalicelib.use_cases.saga import Delivery, Never, Retry, SagaItem
+from chalicelib.use_cases.saga import Delivery, Done, Never, Retry, SagaItem
 
 
 class Step(StrEnum):
@@ -31,14 +31,11 @@ class TryAgain(Exception):
 class StepResult:
     """What a step came to: the order's status; or CHARGED, with the payment's id, DECLINED, NEVER.
 
-    DONE: the order is not the execution's, but a later one with its id.
+    DONE: nothing is left to do, for the order is gone meanwhile, or is a later one with its id.
     """
 
     outcome: str
     payment_id: str | None = None
-
-
-_NEVER = StepResult("NEVER")
 
 
 @dataclass(frozen=True)
@@ -70,21 +67,26 @@ class Stepping:
         if order is None:
             if step is Step.COMPLETE:
                 raise TryAgain("there is no such order")  # in vain; nothing in the state machine follows this step
-            return self._never(order_id, "there is no such order")
-        # The message is deleted: as on its last receive, each order keeps an outbox entry until the last step is done.
-        item = SagaItem(Delivery(order, OrderRequest.from_order(order), payment_key, last=True), order)
+            return _never(order_id, "there is no such order")
+        # The message is deleted. So, as on its last receive, the order keeps an outbox entry until the last step is
+        # done; and gone meanwhile, it is not created again.
+        request = OrderRequest.from_order(order)
+        item = SagaItem(Delivery(order, request, payment_key, last=True, outdated=True), order)
         if order.payment_key != payment_key:
             item.set_aside("of an earlier order with this id")
-            return StepResult("DONE")
-        self._take(step, item, payment_id, deadline)
-        match item.outcome, item.payment:
-            case Retry(reason), _:
+        else:
+            self._take(step, item, payment_id, deadline)
+        match item.outcome:
+            case Retry(reason):
                 raise TryAgain(reason)
-            case Never(reason), _:
-                return self._never(order_id, reason)
-            case None, Charged(paid) if step is Step.CHARGE:
+            case Never(reason):
+                return _never(order_id, reason)
+            case Done():
+                return StepResult("DONE")
+        match item.payment:
+            case Charged(paid) if step is Step.CHARGE:
                 return StepResult("CHARGED", paid)
-            case None, Declined() if step is Step.CHARGE:
+            case Declined() if step is Step.CHARGE:
                 return StepResult("DECLINED")
         return StepResult(item.order.status.value)
 
@@ -105,6 +107,7 @@ class Stepping:
             case Step.COMPLETE:
                 self.fulfilment.complete([item], deadline)
 
-    def _never(self, order_id: str, reason: str) -> StepResult:
-        telemetry.error("execution given up", orderId=order_id, reason=reason)
-        return _NEVER
+
+def _never(order_id: str, reason: str) -> StepResult:
+    telemetry.error("execution given up", orderId=order_id, reason=reason)
+    return StepResult("NEVER")

@@ -71,11 +71,17 @@ def sqs_event_received(messages: list[Any], *, queue_arn: str = QUEUE_ARN) -> di
                     for name, value in message.get("MessageAttributes", {}).items()
                     if "StringValue" in value
                 },
+                sent_at=_sent_at(message),
                 queue_arn=queue_arn,
             )
             for message in messages
         )
     )
+
+
+def _sent_at(message: Any) -> datetime | None:
+    sent = message.get("Attributes", {}).get("SentTimestamp")
+    return datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None
 
 
 @dataclass

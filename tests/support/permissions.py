@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from deploy.policies import grants
+from deploy.policies import GRANTS, grants
 from tests.support.aws_calls import Call
 from tests.support.stage import Stage
 
@@ -26,9 +26,25 @@ SETTINGS = {
 _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
 
-def granted(function: str, stage: Stage) -> frozenset[Permission]:
+_WITH_STEP_FUNCTIONS = {
+    "order_consumer": {("ORDERS_TABLE", "dynamodb:BatchGetItem")},
+    "saga_step": {
+        ("ORDERS_TABLE", "dynamodb:GetItem"),
+        ("ORDERS_TABLE", "dynamodb:UpdateItem"),
+        ("INVENTORY_TABLE", "dynamodb:UpdateItem"),
+        ("PAYMENTS_TABLE", "dynamodb:PutItem"),
+        ("PAYMENTS_TABLE", "dynamodb:UpdateItem"),
+        ("EVENT_BUS", "events:PutEvents"),
+    },
+}
+"""What a role allows beyond GRANTS where a state machine runs the saga."""
+
+
+def granted(function: str, stage: Stage, engine: str = "queue") -> frozenset[Permission]:
     """What the role of a function allows on a stage."""
-    return _granted(function, stage.settings.get("STRIPE_KEY", ""))
+    more = _WITH_STEP_FUNCTIONS.get(function, set()) if engine == "step-functions" else set()
+    known = _granted(function, stage.settings.get("STRIPE_KEY", "")) if function in GRANTS else frozenset()
+    return frozenset(more) | known
 
 
 @cache

@@ -122,7 +122,7 @@ class Shop(Customer):
 
     def step(self, event: Any) -> Any:
         """As the function of the state machine's tasks."""
-        with telemetry.invocation():
+        with telemetry.invocation(), self.role("saga_step"):
             return saga_steps.saga_step(self.service, event, Deadline.from_context(FakeLambdaContext()))
 
     @contextmanager
@@ -136,7 +136,7 @@ class Shop(Customer):
             INVOCATION.reset(token)
             own = [call for call in self.calls.made if call.invocation is invocation]
             used = {permission for call in own for permission in permissions(call, self.stage)}
-            if missing := used - granted(function, self.stage):
+            if missing := used - granted(function, self.stage, self.service.settings.engine):
                 pytest.fail(f"{function} may not do {missing}")
 
     def ask(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> Reply:

@@ -370,6 +370,13 @@ class World:
             process.life = Life()
             process.close()
 
+    def switch(self, engine: str) -> None:
+        """The stage is deployed with the other engine: processes begin again, and the state machine is another one."""
+        self.settings = replace(self.settings, engine=engine)
+        self.machine = Machine()
+        for process in self._processes:
+            process.start(Life())
+
     def deliver(self, process: Process, limit: int = 10) -> bool:
         """What Lambda does with the next batch: whether there was one."""
         records = self.queue.receive(self.stage["ORDER_QUEUE"], limit)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -296,6 +297,32 @@ def test_a_process_killed_between_any_two_of_its_calls_leaves_nothing_half_done(
         assert 10 < number < most - gap
         if not lost:  # once an order is CONFIRMED, its message alone owes the event, and SQS loses none
             check_events(world)
+
+
+@pytest.mark.parametrize("engines", [("queue", "step-functions"), ("step-functions", "queue")], ids=lambda e: e[0])
+def test_a_stage_that_changes_its_engine_with_orders_under_way_loses_none(
+    real_tables: Stage, engines: tuple[str, str]
+) -> None:
+    """The old one is cut off at any of its calls, and its executions after any of their states."""
+    before, after = engines
+    with world_of(real_tables, f"from {before}", BEFORE, engine=before) as world:
+        people, consumer = world.process(), world.process()
+        people.provider.decline_percent = consumer.provider.decline_percent = 30
+        expected: set[str] = set()
+        for number in range(0, 2 * MOST_CALLS, 4):
+            expected |= a_batch(world, people, f"{before}-{number}")
+            life = consumer.life = Life(dies_at=number, after=number % 8 == 0)
+            world.machine.aborts_after = partial(int, number // 4 % 6)
+            world.deliver(consumer)
+            world.switch(after)
+            world.come_to_rest()
+            check_conserved(real_tables, BEFORE, expected)
+            check_events(world)
+            check_messages(world)
+            world.switch(before)
+            if not life.dead:
+                break
+        assert 10 < number < 2 * MOST_CALLS - 4
 
 
 # --- equal and unlike requests at once ---
