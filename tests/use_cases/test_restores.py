@@ -38,10 +38,10 @@ class Restores:
     `expired` has the items of orders that were deleted after their time to live: their goods and their money are gone.
     """
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, engine: str) -> None:
         self.stage = stage
         stock_up(stage, p1=STOCK)
-        self.world = World(stage, f"restores {seed}", rate=0)
+        self.world = World(stage, f"restores {seed}", rate=0, engine=engine)
         self.chance = self.world.chance
         self.people, self.consumer = self.world.process(), self.world.process()
         self.consumer.provider.decline_percent = self.people.provider.decline_percent = 20
@@ -118,9 +118,11 @@ class Restores:
         trouble = self.chance.choice([None, None, None, *TimesOut])
         self.consumer.life = self.life()
         self.consumer.payments.trouble = lambda *_: trouble
+        self.world.machine.aborts_after = lambda: self.chance.choice([None, *range(6)])
         self.world.deliver(self.consumer, self.chance.randint(1, 4))
         self.consumer.life = Life()
         self.consumer.payments.over()
+        self.world.machine.aborts_after = lambda: None
         self.world.clock.advance(seconds=61)
 
     def land(self) -> None:
@@ -185,9 +187,14 @@ class Restores:
         assert stock_in(self.stage) == {"p1": STOCK - taken}
 
 
-@pytest.mark.parametrize("seed", range(8 * ROUNDS))
-def test_money_and_stock_are_conserved_over_crashes_and_restored_tables(real_tables: Stage, seed: int) -> None:
-    restores = Restores(real_tables, seed)
+@pytest.mark.parametrize(
+    ("engine", "seed"),
+    [*(("queue", n) for n in range(8 * ROUNDS)), *(("step-functions", n) for n in range(5 * ROUNDS))],
+)
+def test_money_and_stock_are_conserved_over_crashes_and_restored_tables(
+    real_tables: Stage, engine: str, seed: int
+) -> None:
+    restores = Restores(real_tables, seed, engine)
     try:
         restores.run()
     finally:
