@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,15 @@ def shop(each_aws: Stage, aws_calls: AwsCalls, clock: Clock) -> "Iterator[Shop]"
         yield one
 
 
+@pytest.fixture(params=["queue", "step-functions"])
+def shop_of_each_engine(
+    request: pytest.FixtureRequest, aws: Stage, aws_calls: AwsCalls, clock: Clock
+) -> "Iterator[Shop]":
+    """A shop with each value of ENGINE: for rules about what an order comes to, and not about calls."""
+    with _opened(aws, aws_calls, clock, {"ENGINE": request.param}) as one:
+        yield one
+
+
 @pytest.fixture
 def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> "Iterator[Shop]":
     """A shop on one engine only: for rules that do not hang on conditions."""
@@ -143,10 +152,12 @@ def small_shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> "Iterator[Shop]
         yield one
 
 
-def _opened(stage: Stage, calls: AwsCalls, clock: Clock) -> "AbstractContextManager[Shop]":
+def _opened(
+    stage: Stage, calls: AwsCalls, clock: Clock, settings: Mapping[str, str] | None = None
+) -> "AbstractContextManager[Shop]":
     from tests.support.shop import opened  # not before the environment is a dummy: it imports the app
 
-    return opened(stage, calls, clock)
+    return opened(stage, calls, clock, settings=settings)
 
 
 @contextmanager

@@ -684,7 +684,7 @@ OWN = RefusedByOwnSchema("o1", "the schema refuses it")
 def test_an_own_message_that_the_schema_refuses_is_a_delivery_of_the_stored_order(receives: int, last: bool) -> None:
     ports = Ports(stored=an_order("o1"))
     assert ports.consume({"o1": receives}, OWN) == {"o1"}
-    assert ports.delivered == [replace(delivery_of("o1"), last=last)]
+    assert ports.delivered == [replace(delivery_of("o1"), last=last, message_id="o1")]
 
 
 @pytest.mark.parametrize(

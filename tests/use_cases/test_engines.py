@@ -23,9 +23,9 @@ def come_to(engine: str) -> dict[str, Any]:
         shop.provider.decline_percent = 40
         orders = _orders(shop)
         shop.drain()
-        for order_id in list(orders)[::5]:
+        for order_id in list(orders)[::4]:
             shop.cancel(order_id)
-        for order_id in list(orders)[1::5]:
+        for order_id in list(orders)[1::4]:
             shop.ship(order_id)
         shop.drain()
         shop.recover_later(hours=1)
@@ -46,11 +46,11 @@ def come_to(engine: str) -> dict[str, Any]:
 def _orders(shop: Shop) -> dict[str, None]:
     """Orders of the API and of producers; some the provider answers late, and some that have no stock."""
     placed: dict[str, None] = {}
-    for number in range(12):
-        product, units = ("p3", STOCK + 1) if number % 6 == 5 else (f"p{1 + number % 2}", 1 + number % 3)
+    for number in range(7):
+        product, units = ("p3", STOCK + 1) if number == 5 else (f"p{1 + number % 2}", 1 + number % 3)
         placed[shop.place(shop.order(product, units), f"k{number}").order_id] = None
-    for number in range(4):
-        shop.produce(shop.event(f"ORD-{number}", "no-such-product" if number == 3 else {"p1": 1, "p2": 2}))
+    for number in range(3):
+        shop.produce(shop.event(f"ORD-{number}", "no-such-product" if number == 2 else {"p1": 1, "p2": 2}))
         placed[f"ORD-{number}"] = None
     shop.payments.on("charge", TimesOut.AFTER, times=2)
     return placed

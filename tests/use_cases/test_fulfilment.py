@@ -33,6 +33,14 @@ def shop(aws: Stage, aws_calls: AwsCalls, clock: Clock) -> Iterator[Shop]:
         yield shop
 
 
+@pytest.fixture
+def each_engine(shop_of_each_engine: Shop) -> Shop:
+    """The same with each value of ENGINE."""
+    shop_of_each_engine.warm_up()
+    shop_of_each_engine.published()
+    return shop_of_each_engine
+
+
 def place(shop: Shop, count: int, units: int = 1, product: str = "p1") -> list[str]:
     """Orders of as many customers, in the order of their messages; then the calls are forgotten."""
     placed = [shop.place(shop.order(product, units, customerId=f"{product}-{n}"), "k").order_id for n in range(count)]
@@ -135,8 +143,9 @@ def test_those_refused_cost_the_others_one_more_round_trip_and_nothing_is_read(s
     [(2, "OUT_OF_STOCK", "3 of p2 wanted, 2 available"), (None, "UNKNOWN_PRODUCT", "3 of p2 wanted, 0 available")],
 )
 def test_an_order_out_of_stock_fails_with_the_reason_takes_nothing_and_is_never_charged(
-    shop: Shop, there: int | None, failure: str, reason: str
+    each_engine: Shop, there: int | None, failure: str, reason: str
 ) -> None:
+    shop = each_engine
     order_id = shop.place(shop.order({"p1": 1, "p2": 3})).order_id
     shop.produce(shop.event("ORD-1", {"p1": 1, "p2": 3}))
     if there is None:
@@ -190,8 +199,9 @@ def test_a_payment_that_timed_out_is_asked_again_and_holds_up_no_other_order(
     assert check_conserved(shop.stage, BEFORE, set(orders)) == {"CONFIRMED": 3}
 
 
-def test_a_provider_that_is_down_for_two_hours_costs_no_order_and_needs_nobody(shop: Shop) -> None:
+def test_a_provider_that_is_down_for_two_hours_costs_no_order_and_needs_nobody(each_engine: Shop) -> None:
     """By a clock of its own: every four minutes what is due is sent again, and its messages are tried till they die."""
+    shop = each_engine
     began = shop.clock()
     shop.payments.on("charge", TimesOut.BEFORE, times=None)
     orders = place(shop, 3)
@@ -222,6 +232,18 @@ def test_a_provider_that_is_down_for_two_hours_costs_no_order_and_needs_nobody(s
 @pytest.mark.parametrize("at_once", [True, False], ids=["seen to at once", "seen to later"])
 def test_a_cancel_at_any_moment_owes_what_the_ledger_says(shop: Shop, nth: int, after: bool, at_once: bool) -> None:
     """Whatever the payment comes to. The other consumer comes within the first one's step, or after it."""
+    _cancel_at(shop, nth, after, at_once)
+
+
+@pytest.mark.parametrize("nth", range(1, 12, 2))
+def test_a_cancel_at_any_moment_of_an_execution_owes_what_the_ledger_says(
+    aws: Stage, aws_calls: AwsCalls, clock: Clock, nth: int
+) -> None:
+    with opened(aws, aws_calls, clock, settings={"ENGINE": "step-functions"}) as shop:
+        _cancel_at(shop, nth, after=nth % 4 == 3, at_once=True)
+
+
+def _cancel_at(shop: Shop, nth: int, after: bool, at_once: bool) -> None:
     answers: list[int] = []
 
     def cancel() -> None:
@@ -269,7 +291,8 @@ def test_an_order_created_meanwhile_by_somebody_else_is_as_good(shop: Shop) -> N
     assert check_conserved(shop.stage, BEFORE) == {"CONFIRMED": 3}
 
 
-def test_a_price_that_changes_after_the_order_was_placed_does_not_change_it(shop: Shop) -> None:
+def test_a_price_that_changes_after_the_order_was_placed_does_not_change_it(each_engine: Shop) -> None:
+    shop = each_engine
     (order_id,) = place(shop, 1, 2)
     shop.set_product("p1", price=Decimal("99.99"))
     shop.clock.advance(hours=1)
@@ -417,7 +440,8 @@ def test_with_no_time_at_all_nothing_is_begun(shop: Shop) -> None:
 # --- the history ---
 
 
-def test_each_step_is_in_the_history_with_its_time(shop: Shop) -> None:
+def test_each_step_is_in_the_history_with_its_time(each_engine: Shop) -> None:
+    shop = each_engine
     (order_id,) = place(shop, 1)
     began = shop.clock()
     shop.calls.meanwhile(lambda: shop.clock.advance(seconds=1), "TransactWriteItems", after=True)

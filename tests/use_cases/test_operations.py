@@ -42,8 +42,9 @@ def placed(shop: Shop, status: str) -> str:
     """An order of 3 p1 that came to this status by itself; RESERVED, its payment timed out."""
     order_id = shop.place(shop.order("p1", UNITS), "k1").order_id
     if status == "RESERVED":
-        shop.payments.on("charge", TimesOut.BEFORE)
+        shop.payments.on("charge", TimesOut.BEFORE, times=None)
         shop.run_queue()
+        shop.payments.over()
     elif status != "PENDING":
         shop.drain()
     assert shop.status(order_id) == status
@@ -136,9 +137,10 @@ def test_what_cannot_be_written_now_is_unavailable_changes_nothing_and_can_be_re
     ],
 )
 def test_a_cancelled_order_has_its_stock_back_at_once_and_its_money_later(
-    shop: Shop, status: str, write: str, in_the_end: str
+    shop_of_each_engine: Shop, status: str, write: str, in_the_end: str
 ) -> None:
     """However often it is cancelled, also after the refund: the same bytes, and nothing more is given back."""
+    shop = shop_of_each_engine
     order_id = placed(shop, status)
     assert "refund" not in shop.document(order_id)
     shop.calls.forget()
@@ -155,8 +157,9 @@ def test_a_cancelled_order_has_its_stock_back_at_once_and_its_money_later(
     assert shop.ledger().get(order_id) != "CHARGED"
 
 
-def test_a_cancel_that_meets_a_step_of_fulfilment_goes_on_from_there(shop: Shop) -> None:
+def test_a_cancel_that_meets_a_step_of_fulfilment_goes_on_from_there(shop_of_each_engine: Shop) -> None:
     """Read as PENDING, reserved a moment later: refused, and cancelled from there, with the stock of that record."""
+    shop = shop_of_each_engine
     order_id = placed(shop, "PENDING")
     orders = shop.stage["ORDERS_TABLE"]
     shop.calls.meanwhile(shop.drain, "UpdateItem", when=lambda call: call.params["TableName"] == orders)
