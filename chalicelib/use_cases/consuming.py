@@ -2,22 +2,20 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.domain.changes import ensure_entry
 from chalicelib.domain.idempotency import UnknownVersion, agrees
 from chalicelib.domain.order import Order
-from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.times import Clock
 from chalicelib.use_cases.committing import Applied, BatchCommitter, Retryable
 from chalicelib.use_cases.dead_letters import DeadLetters
 from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message, Orders, Queue
-from chalicelib.use_cases.saga import Delivery, Done, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
+from chalicelib.use_cases.saga import Delivery, Done, Engine, Never, Outcome, ReadMessage, RefusedByOwnSchema, Retry
 
 _MAX_PAUSE = 900
 """Seconds between two receives at most: 15 minutes."""
@@ -28,14 +26,6 @@ _UNEXPECTED_RECEIVES = 6
 
 class MessagesLeft(Exception):
     """Some messages of the batch will be retried; all the others are deleted already."""
-
-
-class Engine(Protocol):
-    """What works on orders: `Fulfilment` by itself, or `Starting`, which has a state machine do it."""
-
-    def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
-        """An outcome for each, in their order. An order is named once."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class Consumer:
                 orders[message.message_id] = order
             else:
                 outcomes[message.message_id] = Retry("another order with this id is in the same batch")
-        deliveries = [_of_all(delivery, waiting[order_id]) for order_id, delivery in first.items()]
+        deliveries = [delivery.of_last(waiting[order_id]) for order_id, delivery in first.items()]
         for order_id, outcome in zip(first, self._fulfil(deliveries, deadline), strict=True):
             outcomes |= dict.fromkeys((message.message_id for message in waiting[order_id]), outcome)
         return outcomes, orders
@@ -105,10 +95,7 @@ class Consumer:
         except (Unavailable, Rejected) as fault:
             return Retry(str(fault))
         last = read.message.receive_count >= self.max_receives
-        if order is None:
-            return Never(reason)
-        request, message_id = OrderRequest.from_order(order), read.message.message_id
-        return Delivery(order, request, order.payment_key, last, message_id=message_id)
+        return Delivery.from_stored(order, last=last, message=read.message) if order else Never(reason)
 
     def _fulfil(self, deliveries: list[Delivery], deadline: Deadline) -> list[Outcome]:
         """An outcome for each. A fault that nobody expected is one order's: the others must not pay for it."""
@@ -229,13 +216,6 @@ def _same(existing: Order, order: Order) -> bool:
         return agrees(existing.fingerprint, order)
     except UnknownVersion:
         return False
-
-
-def _of_all(delivery: Delivery, messages: Sequence[Message]) -> Delivery:
-    """The delivery under the id of the message that was sent last: whatever the others ask for was there before it."""
-    if len(messages) == 1:
-        return delivery
-    return replace(delivery, message_id=max(messages, key=lambda message: message.sent_at).message_id)
 
 
 def _means(delivery: Delivery) -> tuple[str, bool]:

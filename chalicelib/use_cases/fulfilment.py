@@ -22,6 +22,7 @@ from chalicelib.use_cases.committing import Applied, BatchCommitter
 from chalicelib.use_cases.completion import Completion
 from chalicelib.use_cases.intake import Intake
 from chalicelib.use_cases.paying import BatchPayments
+from chalicelib.use_cases.reporting import ids_of, report_confirmed, report_failed
 from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, all_in_time, commit_step, in_status
 
 T = TypeVar("T")
@@ -50,8 +51,12 @@ class Fulfilment:
         self.complete(items, deadline)
         return [item.outcome or Done() for item in items]
 
-    def create(self, items: list[SagaItem], deadline: Deadline) -> None:
-        """Store the orders of producers, and those that are gone; an order that exists already is as good."""
+    def create(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        """Store producers' orders, and those that are gone, unless outdated; one that exists already is as good."""
+        for item in items:
+            if item.delivery.outdated:
+                item.set_aside("its order has ended, and was deleted")
+        items = [item for item in items if item.outcome is None]
         if not all_in_time(items, deadline):
             return
         try:
@@ -63,18 +68,11 @@ class Fulfilment:
         for item, result in commit_step(self.committer, items, creates, deadline):
             if isinstance(result, Applied):
                 if item.delivery.payment_key:
-                    telemetry.warning("order created again", **_ids(result.order))
+                    telemetry.warning("order created again", **ids_of(result.order))
                 if result.order.status is Status.FAILED:
-                    _failed(result.order)
+                    report_failed(result.order)
                 else:
                     telemetry.count("OrdersPlaced")
-
-    def create_again(self, gone: Sequence[SagaItem], deadline: Deadline) -> None:
-        """As after the restore of an older table: under the payment key of its message, unless that is outdated."""
-        for item in gone:
-            if item.delivery.outdated:
-                item.set_aside("its order has ended, and was deleted")
-        self.create([item for item in gone if item.outcome is None], deadline)
 
     def _last(self, item: SagaItem, change: Create | Move) -> Create | Move:
         # On the last receive the events that follow the commit must not be owed by the message alone.
@@ -108,9 +106,18 @@ class Fulfilment:
 
     def confirm_or_decline(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
         """Bring those that are RESERVED to CONFIRMED or FAILED, each as its payment was answered."""
+
+        def confirm(item: SagaItem, payment: Charged) -> Move:
+            return changes.confirm(item.order, self.clock(), payment.payment_id)
+
+        def decline(item: SagaItem, payment: Declined) -> Move:
+            return changes.decline(item.order, self.clock(), "PAYMENT_DECLINED", payment.reason)
+
         reserved = in_status(items, Status.RESERVED)
-        self._confirm([(item, item.payment) for item in reserved if isinstance(item.payment, Charged)], deadline)
-        self._decline([(item, item.payment) for item in reserved if isinstance(item.payment, Declined)], deadline)
+        charged = [(item, item.payment) for item in reserved if isinstance(item.payment, Charged)]
+        declined = [(item, item.payment) for item in reserved if isinstance(item.payment, Declined)]
+        self._end(charged, confirm, report_confirmed, deadline)
+        self._end(declined, decline, report_failed, deadline)
 
     def complete(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
         """Refunds, events and the outbox entry of those that have come so far; any other one is to be tried again."""
@@ -128,11 +135,11 @@ class Fulfilment:
             match result:
                 case Applied():
                     telemetry.count("OrdersReserved")
-                case NotFound():
+                case NotFound():  # as after the restore of an older table: created under the payment key of its message
                     not_found.append(item)
                 case InsufficientStock():
                     out_of_stock.append((item, result))
-        self.create_again(not_found, deadline)
+        self.create(not_found, deadline)
         self._reject(out_of_stock, deadline)
 
     def _reject(self, out_of_stock: list[tuple[SagaItem, InsufficientStock]], deadline: Deadline) -> None:
@@ -141,19 +148,7 @@ class Fulfilment:
             reason = f"{lack.needed} of {lack.product_id} wanted, {lack.available or 0} available"
             return changes.reject(item.order, self.clock(), failure, reason)
 
-        self._end(out_of_stock, reject, _failed, deadline)
-
-    def _confirm(self, charged: list[tuple[SagaItem, Charged]], deadline: Deadline) -> None:
-        def confirm(item: SagaItem, payment: Charged) -> Move:
-            return changes.confirm(item.order, self.clock(), payment.payment_id)
-
-        self._end(charged, confirm, _confirmed, deadline)
-
-    def _decline(self, declined: list[tuple[SagaItem, Declined]], deadline: Deadline) -> None:
-        def decline(item: SagaItem, payment: Declined) -> Move:
-            return changes.decline(item.order, self.clock(), "PAYMENT_DECLINED", payment.reason)
-
-        self._end(declined, decline, _failed, deadline)
+        self._end(out_of_stock, reject, report_failed, deadline)
 
     def _end(
         self,
@@ -170,17 +165,3 @@ class Fulfilment:
         for _, result in commit_step(self.committer, items, moves, deadline):
             if isinstance(result, Applied):
                 report(result.order)
-
-
-def _confirmed(order: Order) -> None:
-    telemetry.count("OrdersConfirmed")
-    telemetry.info("order confirmed", **_ids(order))
-
-
-def _failed(order: Order) -> None:
-    telemetry.count("OrdersFailed", reason=order.failure_reason)
-    telemetry.info("order failed", **_ids(order), reason=order.failure_reason)
-
-
-def _ids(order: Order) -> dict[str, str | None]:
-    return {"orderId": order.order_id, "customerId": order.customer_id, "correlationId": order.correlation_id}

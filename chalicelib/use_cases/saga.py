@@ -1,7 +1,8 @@
 """The orders of a batch on their way through the saga, and the outcome of each."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
@@ -52,6 +53,28 @@ class Delivery:
     last: bool = False
     outdated: bool = False
     message_id: str = ""
+
+    @classmethod
+    def from_stored(
+        cls, order: Order, *, last: bool, outdated: bool = False, message: Message | None = None
+    ) -> "Delivery":
+        """The order as it is stored, whatever a message says."""
+        request, message_id = OrderRequest.from_order(order), message.message_id if message else ""
+        return cls(order, request, order.payment_key, last, outdated, message_id)
+
+    def of_last(self, messages: Sequence[Message]) -> "Delivery":
+        """Under the id of the message that was sent last: whatever the others ask for was there before it."""
+        if len(messages) == 1:
+            return self
+        return replace(self, message_id=max(messages, key=lambda message: message.sent_at).message_id)
+
+
+class Engine(Protocol):
+    """What works on orders: `Fulfilment` by itself, or `Starting`, which has a state machine do it."""
+
+    def fulfil(self, deliveries: Sequence[Delivery], deadline: Deadline) -> list[Outcome]:
+        """An outcome for each, in their order. An order is named once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

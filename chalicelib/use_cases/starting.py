@@ -34,9 +34,9 @@ class Starting:
         """An outcome for each, in their order. An order is named once."""
         items = [SagaItem(delivery, delivery.order) for delivery in deliveries]
         if all_in_time(items, deadline):
-            self.fulfilment.create([item for item in items if item.delivery.payment_key is None], deadline)
+            producers = [item for item in items if item.delivery.payment_key is None]
             gone = self._look_up([item for item in items if item.delivery.payment_key])
-            self.fulfilment.create_again(gone, deadline)
+            self.fulfilment.create([*producers, *gone], deadline)
             going_on = [item for item in items if item.outcome is None]
             self._start([item for item in going_on if item.order.outbox], deadline)
             self.fulfilment.complete([item for item in going_on if not item.order.outbox], deadline)

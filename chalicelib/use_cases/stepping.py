@@ -6,7 +6,6 @@ from enum import StrEnum
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.domain.outcomes import Charged, Declined
-from chalicelib.domain.request import OrderRequest
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.ports import Orders
@@ -70,8 +69,7 @@ class Stepping:
             return _never(order_id, "there is no such order")
         # The message is deleted. So, as on its last receive, the order keeps an outbox entry until the last step is
         # done; and gone meanwhile, it is not created again.
-        request = OrderRequest.from_order(order)
-        item = SagaItem(Delivery(order, request, payment_key, last=True, outdated=True), order)
+        item = SagaItem(Delivery.from_stored(order, last=True, outdated=True), order)
         if order.payment_key != payment_key:
             item.set_aside("of an earlier order with this id")
         else:

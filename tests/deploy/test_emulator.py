@@ -236,10 +236,10 @@ def test_a_function_may_do_its_own_work_and_nothing_else(shop: DeployedShop) -> 
 
 
 def test_a_redeployment_with_messages_under_way_loses_and_doubles_nothing(shop: DeployedShop) -> None:
-    fulfilment = shop.deployment.project / "chalicelib" / "use_cases" / "fulfilment.py"
-    code = fulfilment.read_text("utf-8")
+    reporting = shop.deployment.project / "chalicelib" / "use_cases" / "reporting.py"
+    code = reporting.read_text("utf-8")
     assert '"order confirmed"' in code
-    fulfilment.write_text(code.replace('"order confirmed"', '"order confirmed by new code"'), "utf-8")
+    reporting.write_text(code.replace('"order confirmed"', '"order confirmed by new code"'), "utf-8")
 
     with shop.intake_paused():
         waiting = [f"waiting-{n}" for n in range(30)]

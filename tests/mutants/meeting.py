@@ -41,7 +41,10 @@ _USE_CASES = {
     "placing": ("placing", "reports"),
     "ports": ("ports", "letters"),
     "recovery": ("recovery", "reports"),
+    "reporting": ("fulfilment", "reports"),
     "saga": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
+    "starting": ("starting",),
+    "stepping": ("stepping",),
 }
 _DYNAMODB = {
     "attributes": ("tests/adapters/dynamodb/test_attributes.py", "tests/adapters/dynamodb/test_items.py"),

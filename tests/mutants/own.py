@@ -23,6 +23,9 @@ _RECOVERY = "chalicelib/use_cases/recovery.py"
 _DEAD_LETTERS = "chalicelib/use_cases/dead_letters.py"
 _MONITORING = "chalicelib/use_cases/monitoring.py"
 _SAGA = "chalicelib/use_cases/saga.py"
+_STARTING = "chalicelib/use_cases/starting.py"
+_STEPPING = "chalicelib/use_cases/stepping.py"
+_EXECUTIONS = "chalicelib/adapters/executions.py"
 _REQUEST = "chalicelib/domain/request.py"
 _PAYING = "chalicelib/use_cases/paying.py"
 _IDENTITY = "chalicelib/entrypoints/identity.py"
@@ -47,6 +50,9 @@ _T_PENDING = "tests/use_cases/test_pending_refunds.py"
 _T_REPOSITORY = "tests/adapters/dynamodb/test_repository.py"
 _T_CLAIMS = "tests/adapters/dynamodb/test_claims.py"
 _T_CHANGES = "tests/domain/test_changes.py"
+_T_STARTING = "tests/use_cases/test_starting.py"
+_T_STEPPING = "tests/use_cases/test_stepping.py"
+_T_EXECUTIONS = "tests/adapters/test_executions.py"
 _T_STRIPE = "tests/adapters/test_stripe_payments.py"
 _T_RACES = "tests/adapters/test_stripe_interleavings.py"
 _EVERY_ORDER = f"{_T_RACES}::test_in_every_order_of_their_calls_two_workers_pay_once_and_conserve_the_money"
@@ -941,4 +947,110 @@ _STRIPES = (
     ),
 )
 
-OWN = (*_CONDITIONS, *_TRANSACTIONS, *_ORDER_OF_STEPS, *_ENTRIES, *_ANSWERS, *_METHODS, *_CALLERS, *_STRIPES)
+_STEP_FUNCTIONS = (
+    Own(
+        "a message is done though it alone owes its order's event",
+        _STARTING,
+        "            self.fulfilment.complete([item for item in going_on if not item.order.outbox], deadline)\n",
+        "",
+        (f"{_T_STARTING}::test_an_order_without_an_entry_is_completed_by_its_message_and_starts_nothing",),
+    ),
+    Own(
+        "an execution is started for an order without an entry, and nobody starts it again",
+        _STARTING,
+        "            self._start([item for item in going_on if item.order.outbox], deadline)\n",
+        "            self._start(going_on, deadline)\n",
+        (
+            f"{_T_STARTING}::test_a_producers_order_that_the_catalogue_refuses_fails_with_its_event_and_without_an_execution",
+        ),
+    ),
+    Own(
+        "an order that the table has lost is started, and not created again",
+        _STARTING,
+        "self.fulfilment.create([*producers, *gone], deadline)",
+        "self.fulfilment.create(producers, deadline)",
+        (f"{_T_STARTING}::test_an_order_that_a_restored_table_has_lost_is_created_again_with_the_key_of_its_message",),
+    ),
+    Own(
+        "no later message starts an execution",
+        _STARTING,
+        'f"{_as_uuid(payment)}_{_as_uuid(message)}"',
+        "_as_uuid(payment)",
+        (f"{_T_STARTING}::test_a_message_of_recover_of_cancel_and_of_a_replay_always_starts_one",),
+    ),
+    Own(
+        "a redelivery starts an execution",
+        _STARTING,
+        "_{_as_uuid(message)}",
+        "_{uuid.uuid4()}",
+        (f"{_T_STARTING}::test_a_redelivery_starts_nothing_while_the_execution_runs_and_once_it_has_ended",),
+    ),
+    Own(
+        "a message is done though its execution could not be started",
+        _STARTING,
+        "                item.outcome = Retry(reason)\n",
+        "                item.outcome = Done()\n",
+        (f"{_T_STARTING}::test_a_throttled_start_is_tried_again",),
+    ),
+    Own(
+        "of several messages the first one names the execution",
+        _SAGA,
+        "max(messages, key=lambda message: message.sent_at)",
+        "min(messages, key=lambda message: message.sent_at)",
+        (f"{_T_STARTING}::test_of_several_messages_about_an_order_the_one_sent_last_names_the_execution",),
+    ),
+    Own(
+        "a start that was made before counts as failed",
+        _EXECUTIONS,
+        '            if fault.code != "ExecutionAlreadyExists":\n                raise\n',
+        "            raise\n",
+        (f"{_T_EXECUTIONS}::test_one_that_was_started_before_is_as_good",),
+    ),
+    Own(
+        "a step removes the entry before the last one is done",
+        _STEPPING,
+        "last=True,",
+        "last=False,",
+        (f"{_T_STEPPING}::test_an_order_goes_step_by_step_and_has_an_entry_until_the_last_one_is_done",),
+    ),
+    Own(
+        "a step creates an order again that is gone",
+        _STEPPING,
+        "last=True, outdated=True",
+        "last=True, outdated=False",
+        (f"{_T_STEPPING}::test_an_order_that_goes_while_its_stock_is_taken_is_not_created_again",),
+    ),
+    Own(
+        "an earlier order's execution works on a later one with its id",
+        _STEPPING,
+        "        if order.payment_key != payment_key:",
+        "        if False:",
+        (f"{_T_STEPPING}::test_an_earlier_orders_execution_does_nothing_to_a_later_one_with_its_id",),
+    ),
+    Own(
+        "the history of an execution shows the text of an unexpected fault",
+        _STEPPING,
+        'raise TryAgain(f"an unexpected fault: {type(fault).__name__}") from None',
+        "raise TryAgain(str(fault)) from None",
+        (f"{_T_STEPPING}::test_a_history_shows_ids_and_outcomes_and_nothing_else",),
+    ),
+    Own(
+        "an order is completed before it has come so far",
+        _FULFILMENT,
+        '            item.outcome = Retry(f"still {item.order.status}")\n',
+        "            pass\n",
+        (f"{_T_STEPPING}::test_an_order_that_has_not_come_so_far_is_not_completed",),
+    ),
+)
+
+OWN = (
+    *_CONDITIONS,
+    *_TRANSACTIONS,
+    *_ORDER_OF_STEPS,
+    *_ENTRIES,
+    *_ANSWERS,
+    *_METHODS,
+    *_CALLERS,
+    *_STRIPES,
+    *_STEP_FUNCTIONS,
+)
