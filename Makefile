@@ -97,7 +97,7 @@ $(VENDORED): requirements-lambda.txt $(STAMP)
 .PHONY: resources
 resources: $(STAMP)
 	$(call needs,STAGE)
-	@exec $(VENV)/bin/python -m deploy resources --stage '$(STAGE)'
+	@exec $(VENV)/bin/python -m deploy resources --stage '$(STAGE)' $(if $(BUCKET),--bucket '$(BUCKET)')
 
 .PHONY: lock
 lock: $(STAMP)

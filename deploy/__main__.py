@@ -1,5 +1,6 @@
 """`python -m deploy …`, behind the Makefile's targets. AWS_ENDPOINT_URL, AWS_PROFILE and the like work as usual."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -35,6 +36,7 @@ from deploy.payments import RefusedPayments, check_payments
 from deploy.sbom import bill_of_materials
 from deploy.stacks import StackFailed, Stacks, upload
 from deploy.stages import NoSuchStage, read, stage_parameters
+from deploy.state_machine import RefusedEngine, check_engine, check_named_engine
 from deploy.tables import PARAMETER, table_names
 from deploy.template import resources_template
 from deploy.vendoring import InstallationFailed, install, locked, vendor, write_lock
@@ -45,10 +47,14 @@ _FAULTS = (
     NoSuchStage,
     PackagingFailed,
     RefusedCallers,
+    RefusedEngine,
     RefusedPayments,
     StackFailed,
     TwoPools,
 )
+
+_MAX_BODY = 51_200
+"""Bytes of a template in a call (AWS CloudFormation User Guide, "Understand CloudFormation quotas")."""
 
 _FROM_ENVIRONMENT = {"AlertsEmail": "ALERTS_EMAIL", boundary.PARAMETER: "PERMISSIONS_BOUNDARY"}
 """Parameters that depend on the account, and the variables that name them; `none` takes away what was there."""
@@ -95,14 +101,16 @@ def print_template(stage: str, unwatched: bool) -> None:
 
 @main.command()
 @stage_option
-def resources(stage: str) -> None:
+@click.option("--bucket", help="Where the template goes if it is too long for a call.")
+def resources(stage: str, bucket: str | None) -> None:
     """Create or update a stage's resources, as a stack of their own beside `chalice deploy`."""
     _check(stage)
     check_existing_pool(stage)
+    check_named_engine(stage)
     template = resources_template(stage)
     name = _resources_stack(stage)
-    body = json.dumps(template, separators=(",", ":"))
-    _deploy(name, {"TemplateBody": body}, _declared(template, _parameters(name, stage_parameters(stage))))
+    where = _where(stage, json.dumps(template, separators=(",", ":")), bucket)
+    _deploy(name, where, _declared(template, _parameters(name, stage_parameters(stage))))
 
 
 @main.command("package")
@@ -181,9 +189,10 @@ def make_lock() -> None:
 
 
 def _check(stage: str) -> None:
-    """Refuse what must not be deployed. Raises RefusedCallers, RefusedPayments, NoSuchStage, BadSetting."""
+    """Refuse what must not be deployed. Raises one of _FAULTS."""
     check_callers(stage)
     check_payments(stage)
+    check_engine(stage)
 
 
 def _package(stage: str, out: Path, artifact: Path | None) -> None:
@@ -215,8 +224,30 @@ def _uploaded(parameters: Mapping[str, str], artifact: Path | None, failure: str
         except AWS_FAULTS as fault:
             raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
         shared = read(template)["Outputs"][SHARED_SETTINGS]["Value"]
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).partition("?")[0]
-    return {"TemplateURL": url}, shared
+    return {"TemplateURL": _url(bucket, key)}, shared
+
+
+def _where(stage: str, template: str, bucket: str | None) -> dict[str, str]:
+    """The template of a stage's resources as an argument of a call, or uploaded if it is too long for that."""
+    if len(template) <= _MAX_BODY:
+        return {"TemplateBody": template}
+    if not bucket:
+        raise click.ClickException(
+            f"The template has {len(template):,} bytes, and CloudFormation takes {_MAX_BODY:,} without a bucket: "
+            f"make resources STAGE={stage} BUCKET=my-bucket"
+        )
+    key = f"orderonce/{stage}/{hashlib.sha256(template.encode()).hexdigest()}.json"
+    try:
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=template.encode())
+    except AWS_FAULTS as fault:
+        raise click.ClickException(explained(fault, f"bucket {bucket}")) from fault
+    return {"TemplateURL": _url(bucket, key)}
+
+
+def _url(bucket: str, key: str) -> str:
+    """Where CloudFormation reads what was uploaded."""
+    signed: str = boto3.client("s3").generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+    return signed.partition("?")[0]
 
 
 def _parameters(name: str, given: Mapping[str, str]) -> dict[str, str]:

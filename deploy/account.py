@@ -18,6 +18,7 @@ NOT_FOUND = frozenset(
     {
         "ResourceNotFoundException",
         "QueueDoesNotExist",
+        "StateMachineDoesNotExist",
         "AWS.SimpleQueueService.NonExistentQueue",
         "NoSuchBucket",
         "NoSuchEntity",

@@ -6,6 +6,7 @@ What missing data means is chosen for each: nothing wrong where silence is norma
 from collections.abc import Sequence
 from typing import Any
 
+from deploy import state_machine
 from deploy.names import Names
 from deploy.stages import function_timeout
 
@@ -31,6 +32,7 @@ INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 def alarms(names: Names, stage: str) -> dict[str, Any]:
     """Every alarm of a stage, as resources."""
     found = [*_queue_alarms(), *_order_alarms(), *_api_alarms(), *_function_alarms(names, stage), *_table_alarms()]
+    found += _execution_alarms() if state_machine.FUNCTION in names.functions else []
     return {_logical_id(name): resource(name, properties) for name, properties in found}
 
 
@@ -191,7 +193,7 @@ def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]
 
 def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[str, Any]]:
     seconds = function_timeout(stage, function)
-    often = function in ("api_handler", "order_consumer")
+    often = function in ("api_handler", "order_consumer", state_machine.FUNCTION)
     runs = "One in a hundred runs takes" if often else "A run takes"
     statistic = "p99" if often else "Maximum"
     # A replay is one run; the others follow one another.
@@ -205,6 +207,40 @@ def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[
             "TreatMissingData": "notBreaching",
         },
     )
+
+
+def _execution_alarms() -> list[tuple[str, dict[str, Any]]]:
+    """Of the state machine that runs the saga. Its metrics are sent only when there is something to count."""
+    machine = {"StateMachineArn": state_machine.arn()}
+    return [
+        (
+            "saga-executions-failed",
+            {
+                "AlarmDescription": "A saga has failed: a step was tried four times, or no further try would help.",
+                **_metric("AWS/States", "ExecutionsFailed", "Sum", machine, period=60),
+                **above(0),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "saga-executions-timed-out",
+            {
+                "AlarmDescription": "A saga was ended after two minutes.",
+                **_metric("AWS/States", "ExecutionsTimedOut", "Sum", machine, period=60),
+                **above(0),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+        (
+            "saga-executions-throttled",
+            {
+                "AlarmDescription": "Step Functions delays the steps of sagas: there are too many for the account.",
+                **_metric("AWS/States", "ExecutionThrottled", "Sum", machine, period=300),
+                **above(20, periods=2),
+                "TreatMissingData": "notBreaching",
+            },
+        ),
+    ]
 
 
 def _table_alarms() -> list[tuple[str, dict[str, Any]]]:

@@ -10,48 +10,58 @@ too (AWS Lambda Developer Guide, "Implement Lambda canary deployments using a we
 and a new consumer work on one queue.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from chalicelib.telemetry import VERSION_FAULTS
 from deploy.alarms import NAMESPACE, above, expression, query, resource, stat
 from deploy.digests import SHARED_SETTINGS
-from deploy.stages import FUNCTIONS
+from deploy.stages import EVER
 
 ALIAS = "live"
 
 RELEASED = ("api_handler", "order_consumer", "recover", "dead_letter_monitor")
-"""The functions that something else than a person invokes. `replay_dead_letters` is invoked by name, as `$LATEST`."""
+"""The functions of every stage that something else than a person invokes. `replay_dead_letters` is invoked by name, as
+`$LATEST`."""
+
+_MORE = ("saga_step",)
+"""Those of stages that have them."""
 
 MINUTES = 10
 """How long the new version has a tenth of the runs. An alarm needs three: two minutes with faults, and the metrics'
 way to CloudWatch."""
 
-_API = FUNCTIONS["api_handler"]
+_API = EVER["api_handler"]
 _PERCENT = {"api_handler": 5}
 _PERCENT_OF_OTHERS = 25
 """Of a version's runs in a minute. Beside the API's, single ones that fail are retries."""
 
 
-def aliases(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """The overlay on a package; `routes` are the paths and methods that the API's function answers."""
+def released(functions: Collection[str]) -> list[str]:
+    """Those of a stage's functions that are released as an alias."""
+    return [function for function in (*RELEASED, *_MORE) if function in functions]
+
+
+def aliases(routes: Iterable[tuple[str, str]], functions: Collection[str]) -> dict[str, Any]:
+    """The overlay on a package of these functions; `routes` are the paths and methods that the API's one answers."""
     return {
         "Resources": {
-            **{FUNCTIONS[function]: {"Properties": {"AutoPublishAlias": ALIAS}} for function in RELEASED},
+            **{EVER[function]: {"Properties": {"AutoPublishAlias": ALIAS}} for function in released(functions)},
             "RestAPI": {"Properties": {"DefinitionBody": {"paths": _paths(routes)}}},
             "APIHandlerInvokePermission": {"Properties": {"FunctionName": {"Ref": f"{_API}.Alias"}}},
         }
     }
 
 
-def overlay() -> dict[str, Any]:
-    """The overlay on a package whose releases go by canary."""
+def overlay(functions: Collection[str]) -> dict[str, Any]:
+    """The overlay on a package of these functions whose releases go by canary."""
+    names = released(functions)
     preference = {
         "Enabled": {"Ref": "Canary"},
         "Type": f"Canary10Percent{MINUTES}Minutes",
         "Role": {"Fn::GetAtt": ["CanaryRole", "Arn"]},
         # All of them for each function: a release goes back as a whole.
-        "Alarms": [{"Ref": _alarm_id(function)} for function in RELEASED],
+        "Alarms": [{"Ref": _alarm_id(function)} for function in names],
     }
     return {
         "Parameters": {
@@ -62,9 +72,9 @@ def overlay() -> dict[str, Any]:
             }
         },
         "Resources": {
-            **{FUNCTIONS[function]: {"Properties": {"DeploymentPreference": preference}} for function in RELEASED},
-            **{_alarm_id(function): _alarm(function) for function in RELEASED},
-            "CanaryRole": _role(),
+            **{EVER[function]: {"Properties": {"DeploymentPreference": preference}} for function in names},
+            **{_alarm_id(function): _alarm(function) for function in names},
+            "CanaryRole": _role(names),
         },
     }
 
@@ -88,15 +98,15 @@ def _paths(routes: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return paths
 
 
-def _role() -> dict[str, Any]:
+def _role(released: Iterable[str]) -> dict[str, Any]:
     """CodeDeploy's. The managed policy that SAM would attach allows the same on every function of the account (AWS
     Managed Policy Reference, "AWSCodeDeployRoleForLambda")."""
     functions = [
         arn
-        for function in RELEASED
+        for function in released
         for arn in (
-            {"Fn::GetAtt": [FUNCTIONS[function], "Arn"]},
-            {"Fn::Sub": f"${{{FUNCTIONS[function]}.Arn}}:{ALIAS}"},
+            {"Fn::GetAtt": [EVER[function], "Arn"]},
+            {"Fn::Sub": f"${{{EVER[function]}.Arn}}:{ALIAS}"},
         )
     ]
     aliases = ["lambda:GetAlias", "lambda:GetProvisionedConcurrencyConfig", "lambda:UpdateAlias"]
@@ -121,7 +131,7 @@ def _alarm(function: str) -> dict[str, Any]:
 
     Two of five minutes: a single fault is not enough, however few runs there are.
     """
-    logical_id = FUNCTIONS[function]
+    logical_id = EVER[function]
     version = {"Fn::GetAtt": [f"{logical_id}.Version", "Version"]}
     own = {"service": {"Fn::Sub": "orderonce-${Stage}"}, "function": {"Ref": logical_id}, "version": version}
     # By function, alias and version (AWS Lambda Developer Guide, "Types of metrics for Lambda functions").
@@ -156,4 +166,4 @@ def _alarm_name(function: str) -> str:
 
 
 def _alarm_id(function: str) -> str:
-    return f"Release{FUNCTIONS[function]}Alarm"
+    return f"Release{EVER[function]}Alarm"

@@ -1,8 +1,9 @@
-"""The dashboard: the state of a stage on one page, in six rows."""
+"""The dashboard: the state of a stage on one page, in six rows, or seven with a state machine."""
 
 import json
 from typing import Any
 
+from deploy import state_machine
 from deploy.alarms import INDEXES, NAMESPACE, TABLES
 from deploy.names import Names
 
@@ -32,7 +33,8 @@ def dashboard(names: Names) -> dict[str, Any]:
 
 def rows(names: Names) -> list[list[dict[str, Any]]]:
     """The widgets, row by row. Their texts are for Fn::Sub."""
-    return [_api(), _sagas(), _queues(), _durations(names), _health(names), _data()]
+    executions = [_executions()] if state_machine.FUNCTION in names.functions else []
+    return [_api(), _sagas(), _queues(), _durations(names), _health(names), _data(), *executions]
 
 
 def _api() -> list[dict[str, Any]]:
@@ -56,6 +58,20 @@ def _sagas() -> list[dict[str, Any]]:
             "Orders overdue, retried, sent later; refunds pending",
             _business("OrdersOverdue", "OrdersRecovered", "EnqueuesDeferred", "RefundsPending"),
         ),
+    ]
+
+
+def _executions() -> list[dict[str, Any]]:
+    arn = state_machine.arn()["Fn::Sub"]
+
+    def line(metric: str, **options: Any) -> Line:
+        return ["AWS/States", metric, "StateMachineArn", arn, options]
+
+    ends = ("Started", "Succeeded", "Failed", "TimedOut", "Aborted")
+    return [
+        _graph("Sagas: executions", [line(f"Executions{end}") for end in ends]),
+        _graph("Sagas: time, ms", [line("ExecutionTime", stat=p, label=p) for p in ("p50", "p95", "p99")]),
+        _graph("Sagas: throttled steps", [line("ExecutionThrottled")]),
     ]
 
 

@@ -130,8 +130,9 @@ def _chalice(arguments: list[str], project: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # it would be packaged
     environment.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # Chalice needs one; nothing in the package names it
+    main = "import sys; from chalice.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir", str(project), *arguments],
+        [sys.executable, "-c", main, "--project-dir", str(project), *arguments],
         cwd=project,
         env=environment,
         capture_output=True,

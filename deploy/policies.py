@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import CHALICE, EVER, RESOURCES, function_name, functions_of, read, stage_config
+from deploy import state_machine
+from deploy.stages import CHALICE, DEPLOYED, EVER, RESOURCES, function_name, functions_of, read, stage_config
 from deploy.tables import RESTORABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """These actions on one resource: its logical id in resources.json, `Table/index/Name`, or the secret STRIPE_KEY."""
+    """These actions on one resource: its logical id in the template, `Table/index/Name`, or the secret STRIPE_KEY."""
 
     resource: str
     actions: tuple[str, ...]
@@ -71,6 +72,20 @@ GRANTS = {
 }
 """By function. TransactWriteItems is not an action: each of its writes needs the action of a single write."""
 
+WITH_STEP_FUNCTIONS = {
+    "order_consumer": (
+        *GRANTS["order_consumer"],
+        Grant(state_machine.MACHINE, ("states:StartExecution",)),
+    ),
+    "saga_step": (
+        Grant("OrdersTable", ("dynamodb:GetItem", "dynamodb:UpdateItem")),
+        Grant("InventoryTable", ("dynamodb:UpdateItem",)),
+        Grant("PaymentsTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
+        Grant("EventBus", ("events:PutEvents",)),
+    ),
+}
+"""The same where a state machine runs the saga."""
+
 _SECRETS = {
     "secretsmanager": ("secretsmanager:GetSecretValue", "secret:{}-??????"),
     "ssm": ("ssm:GetParameter", "parameter/{}"),
@@ -78,16 +93,21 @@ _SECRETS = {
 """By the service that keeps a secret: what reads it, and the end of its ARN by name. Secrets Manager puts six more
 characters behind the name (AWS Secrets Manager User Guide, "Permissions policy examples")."""
 
-WITH_STRIPE = {"order_consumer": (Grant("PaymentsTable", ("dynamodb:GetItem",)),)}
+WITH_STRIPE: Mapping[str, tuple[Grant, ...]] = {
+    "order_consumer": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
+    "saga_step": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
+}
 """Where the stage has a key of Stripe's: the functions that read it, and what else they may do then."""
 
 
 def grants(function: str, settings: Mapping[str, str]) -> Sequence[Grant]:
     """What a function may do on a stage with these settings."""
+    with_engine = WITH_STEP_FUNCTIONS if settings.get("ENGINE") == "step-functions" else {}
+    own = with_engine[function] if function in with_engine else GRANTS[function]
     if function not in WITH_STRIPE or not (place := settings.get("STRIPE_KEY")):
-        return GRANTS[function]
+        return own
     action, _ = _SECRETS[place.partition(":")[0]]
-    return (*GRANTS[function], *WITH_STRIPE[function], Grant("STRIPE_KEY", (action,)))
+    return (*own, *WITH_STRIPE[function], Grant("STRIPE_KEY", (action,)))
 
 
 def _secret(place: str) -> tuple[str, str]:
@@ -142,6 +162,8 @@ def _arn_by_name(resource: str, stage: str, settings: Mapping[str, str]) -> str:
     if resource == "STRIPE_KEY":
         return "arn:*:{}:*:*:{}".format(*_secret(settings[resource]))
     logical_id, _, rest = resource.partition("/")
+    if logical_id == state_machine.MACHINE:
+        return f"arn:*:states:*:*:stateMachine:{state_machine.machine_name(stage)}"
     described = read(RESOURCES)["Resources"][logical_id]
     property_, arn = _BY_NAME[described["Type"]]
     own: str = described["Properties"][property_]["Fn::Sub"].replace("${Stage}", stage)
@@ -151,7 +173,7 @@ def _arn_by_name(resource: str, stage: str, settings: Mapping[str, str]) -> str:
 
 def files() -> Iterator[tuple[str, str]]:
     """The name and the text of every file that config.json names."""
-    for stage in ("dev", "prod"):
+    for stage in DEPLOYED:
         for function in functions_of(stage):
             yield f"policy-{stage}-{function}.json", json.dumps(static_policy(function, stage), indent=2) + "\n"
 
@@ -169,6 +191,8 @@ def _reference(resource: str, settings: Mapping[str, str]) -> dict[str, Any]:
     logical_id, _, rest = resource.partition("/")
     if logical_id == "AlertsTopic":
         return {"Ref": logical_id}  # a topic's Ref is its ARN
+    if logical_id == state_machine.MACHINE:
+        return state_machine.arn()
     return {"Fn::Sub": f"${{{logical_id}.Arn}}/{rest}"} if rest else {"Fn::GetAtt": [logical_id, "Arn"]}
 
 

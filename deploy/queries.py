@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deploy import state_machine
 from deploy.names import Names
 
 _BY_CORRELATION_ID = """\
@@ -32,8 +33,8 @@ fields @timestamp, messageId, orderId, reason
 | limit 200"""
 
 _RETRIES = """\
-# What the consumer has to retry, and why.
-filter message = "message will be retried"
+# What has to be retried, and why.
+filter message in ["message will be retried", "step will be tried again"]
 | stats count(*) as retries by reason, bin(5m)
 | sort retries desc"""
 
@@ -48,13 +49,14 @@ fields @timestamp, @log, message, exception_name, orderId, correlationId
 def queries(names: Names) -> dict[str, Any]:
     """The queries, as resources."""
     everywhere = [*(names.logs(function) for function in names.functions), {"Ref": "OrderEventsLog"}]
-    consumer = [names.logs("order_consumer")]
+    # What fails an order, or has it wait.
+    sagas = [names.logs(name) for name in ("order_consumer", state_machine.FUNCTION) if name in names.functions]
     return {
         "ByCorrelationIdQuery": _saved("by correlation id", _BY_CORRELATION_ID, everywhere),
         "ByOrderQuery": _saved("by order", _BY_ORDER, everywhere),
-        "FailedOrdersQuery": _saved("failed orders by reason", _FAILED_ORDERS, consumer),
-        "QuarantinedQuery": _saved("dead letters", _QUARANTINED, consumer),
-        "RetriesQuery": _saved("retries by reason", _RETRIES, consumer),
+        "FailedOrdersQuery": _saved("failed orders by reason", _FAILED_ORDERS, sagas),
+        "QuarantinedQuery": _saved("dead letters", _QUARANTINED, [names.logs("order_consumer")]),
+        "RetriesQuery": _saved("retries by reason", _RETRIES, sagas),
         "FaultsQuery": _saved("faults", _FAULTS, [names.logs(function) for function in names.functions]),
     }
 

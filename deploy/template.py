@@ -4,9 +4,21 @@ Tables, queues, bus and topic are described once, in `.chalice/resources.json`. 
 laptop does not need (alarms, dashboard, queries, the key), is merged into it here.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from deploy import boundary, canary, capacity, dead_letters, domain, encryption, firewall, gateway, user_pool
+from deploy import (
+    boundary,
+    canary,
+    capacity,
+    dead_letters,
+    domain,
+    encryption,
+    firewall,
+    gateway,
+    state_machine,
+    user_pool,
+)
 from deploy.alarms import TABLES, alarms
 from deploy.callers import has_tokens
 from deploy.dashboard import dashboard
@@ -16,6 +28,7 @@ from deploy.options import is_given
 from deploy.policies import packaged_policy
 from deploy.queries import queries
 from deploy.stages import RESOURCES, functions_of, read, stage_config, stage_parameters
+from deploy.state_machine import has_state_machine
 from deploy.tables import RESTORABLE, with_tables_in_use
 from deploy.unrouted import application_routes
 
@@ -40,16 +53,19 @@ def resources_template(stage: str, *, watched: bool = True) -> dict[str, Any]:
     Not `watched`: without alarms, dashboard and queries, for emulators without them.
     """
     names = Names(packaged=False, functions=functions_of(stage))
-    encrypted = encryption.overlay(["OrderEventsLog", log_group_id("api_handler")])
+    machine = state_machine.overlay(names, stage) if has_state_machine(stage) else {}
+    log_groups = ["OrderEventsLog", log_group_id("api_handler"), *([state_machine.LOG] if machine else [])]
     monitoring = _monitoring(names, stage) if watched else {}
-    own = (_operations(), _api_log_group(names, stage), encrypted, dead_letters.overlay(), _protection())
-    parts = (read(RESOURCES), *own, capacity.overlay(TABLES), monitoring)
+    own = (_operations(), _api_log_group(names, stage), encryption.overlay(log_groups), dead_letters.overlay())
+    bounded = boundary.overlay([state_machine.ROLE]) if machine else {}
+    parts = (read(RESOURCES), *own, _protection(), capacity.overlay(TABLES), monitoring, machine, bounded)
     return _with_defaults(with_tables_in_use(merged(*parts)), stage)
 
 
 def merge_template(stage: str) -> dict[str, Any]:
     """For `chalice package --merge-template`: the resources, and what Chalice cannot configure. Raises NoSuchStage."""
     names = Names(packaged=True, functions=functions_of(stage))
+    machine = state_machine.overlay(names, stage) if has_state_machine(stage) else {}
     log_groups = ["OrderEventsLog", "ApiAccessLog", *(log_group_id(function) for function in names.functions)]
     parts = (
         read(RESOURCES),
@@ -58,20 +74,25 @@ def merge_template(stage: str) -> dict[str, Any]:
         firewall.overlay(),
         _user_pool(stage) if has_tokens(stage) else {},
         {"Resources": _functions(stage), "Outputs": _function_names(stage)},
+        machine,
         _operations(),
-        canary.aliases((path, method) for path, methods in application_routes().items() for method in methods),
+        canary.aliases(_routes(), names.functions),
         _api_log_group(names, stage),
-        encryption.overlay(log_groups),
+        encryption.overlay([*log_groups, *([state_machine.LOG] if machine else [])]),
         dead_letters.overlay(),
         _protection(),
         capacity.overlay(TABLES),
         _monitoring(names, stage),
-        canary.overlay() if "Canary" in stage_parameters(stage) else {},
+        canary.overlay(names.functions) if "Canary" in stage_parameters(stage) else {},
     )
     whole = with_tables_in_use(merged(*parts))
     own = {role_id(function) for function in names.functions}
     roles = [name for name, made in whole["Resources"].items() if name in own or made.get("Type") == "AWS::IAM::Role"]
     return _with_defaults(merged(whole, boundary.overlay(roles)), stage)
+
+
+def _routes() -> Iterator[tuple[str, str]]:
+    return ((path, method) for path, methods in application_routes().items() for method in methods)
 
 
 def _functions(stage: str) -> dict[str, Any]:

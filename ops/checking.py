@@ -12,6 +12,7 @@ from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained, region
 from deploy.callers import has_tokens
 from deploy.stages import DEPLOYED, EVER, functions_of, stage_config
+from deploy.state_machine import FUNCTION, has_state_machine
 from deploy.tables import PARAMETER, ending_of, table_names
 from deploy.template import merge_template, resources_template
 from ops import output
@@ -22,6 +23,7 @@ from ops.functions import Function, deployed_functions, functions, is_packaged
 from ops.gateway import apis
 from ops.provider import payments
 from ops.stages import entered
+from ops.state_machine import machine
 from ops.template import Template
 from ops.triggers import mapping, schedules
 
@@ -73,19 +75,20 @@ def check(name: str, as_json: bool) -> None:
 def _findings(service: Service) -> Iterator[Finding]:
     aws = Aws(emulated=any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ))
     try:
-        account = aws.client("sts").get_caller_identity()["Account"]
+        caller = aws.client("sts").get_caller_identity()
     except AWS_FAULTS as fault:
         raise NotSeen(explained(fault)) from fault
-    output.hint(f"Looking at account {account}, region {region()}.")
+    output.hint(f"Looking at account {caller['Account']}, region {region()}.")
     stage = service.settings.stage
     if stage in DEPLOYED:
-        yield from _deployed(aws, service)
+        here = {"AccountId": caller["Account"], "Region": region(), "Partition": caller["Arn"].split(":")[1]}
+        yield from _deployed(aws, service, {f"AWS::{name}": value for name, value in here.items()})
     else:  # as on the laptop: what the template describes, and nothing that runs
         template = Template.read({"Stage": stage, "MaxReceives": service.settings.max_receives})
         yield from _described(aws, template, False)
 
 
-def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
+def _deployed(aws: Aws, service: Service, here: Mapping[str, str]) -> Iterator[Finding]:
     settings, stage = service.settings, service.settings.stage
     unseen: tuple[str, ...] = ()
     found: dict[str, list[Function]] = {name: [] for name in functions_of(stage)}
@@ -101,7 +104,7 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     given = [function.environment for function in found["api_handler"]] if packaged else [configured]
     ending = (ending_of(stage, given[0]) if given else None) or ""
     parameters = {"Stage": stage, "MaxReceives": settings.max_receives, PARAMETER: ending}
-    template = Template(document, {**parameters, **names})
+    template = Template(document, {**parameters, **names, **here})
     own, in_use = table_names(stage), table_names(stage, ending)
     yield from payments(aws, stage)
     yield from _described(aws, template, True, {own[setting]: in_use[setting] for setting in own})
@@ -119,6 +122,8 @@ def _deployed(aws: Aws, service: Service) -> Iterator[Finding]:
     routes, expressions = _application()
     yield from schedules(aws, expressions, found)
     yield from apis(aws, stage, routes, found["api_handler"])
+    if has_state_machine(stage):
+        yield from machine(aws, stage, found[FUNCTION])
     if has_tokens(stage):
         yield from (user_pool(aws, function.environment) for function in found["api_handler"])
 

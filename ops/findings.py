@@ -87,7 +87,7 @@ def table(aws: Aws, wanted: Mapping[str, Any], deployed: bool) -> Finding:
         yield from differs("billing mode", wanted.get("BillingMode", "PROVISIONED"), billing)
         if deployed:
             protected = _on(actual.get("DeletionProtectionEnabled", False))
-            yield from _unless_emulated(aws, "deletion protection", "on", protected)
+            yield from unless_emulated(aws, "deletion protection", "on", protected)
         yield from _ttl(aws, name, wanted)
         yield from _backups(aws, name, wanted)
 
@@ -112,7 +112,7 @@ def queue(aws: Aws, wanted: Mapping[str, Any], deployed: bool) -> Finding:
             receives = _text(wanted_redrive.get("maxReceiveCount"))
             yield from differs("maximum receives", receives, _text(redrive.get("maxReceiveCount")))
         if deployed:
-            yield from _unless_emulated(aws, "policy", "TLS only", _transport(json.loads(actual.get("Policy", "{}"))))
+            yield from unless_emulated(aws, "policy", "TLS only", _transport(json.loads(actual.get("Policy", "{}"))))
 
     return look_at("queue", name, look)
 
@@ -193,7 +193,7 @@ def _ttl(aws: Aws, name: str, wanted: Mapping[str, Any]) -> Iterator[Remark]:
         actual = aws.client("dynamodb").describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         enabled = actual.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
         attribute = expected.get("AttributeName") if expected.get("Enabled") else "off"
-        yield from _unless_emulated(aws, "time to live", attribute, actual.get("AttributeName") if enabled else "off")
+        yield from unless_emulated(aws, "time to live", attribute, actual.get("AttributeName") if enabled else "off")
 
 
 def _backups(aws: Aws, name: str, wanted: Mapping[str, Any]) -> Iterator[Remark]:
@@ -203,7 +203,7 @@ def _backups(aws: Aws, name: str, wanted: Mapping[str, Any]) -> Iterator[Remark]
         actual = described["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
         on = _on(expected.get("PointInTimeRecoveryEnabled", False))
         is_on = _on(actual.get("PointInTimeRecoveryStatus") == "ENABLED")
-        yield from _unless_emulated(aws, "point-in-time recovery", on, is_on)
+        yield from unless_emulated(aws, "point-in-time recovery", on, is_on)
 
 
 def _transport(policy: Mapping[str, Any]) -> str:
@@ -212,7 +212,7 @@ def _transport(policy: Mapping[str, Any]) -> str:
     return "TLS only" if tls_only else "any transport"
 
 
-def _unless_emulated(aws: Aws, what: str, expected: Any, actual: Any) -> Iterator[Remark]:
+def unless_emulated(aws: Aws, what: str, expected: Any, actual: Any) -> Iterator[Remark]:
     """A difference, or a remark on an emulator: emulators do not keep backups or let items expire."""
     yield from ((text, not aws.emulated) for text, _ in differs(what, expected, actual))
 

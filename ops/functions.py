@@ -10,6 +10,7 @@ import click
 from deploy.callers import has_tokens
 from deploy.digests import SETTINGS_DIGEST
 from deploy.stages import config, function_name, functions_of, stage_config, stage_parameters
+from deploy.state_machine import SETTING, has_state_machine, machine_name
 from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
 from ops.roles import role
@@ -159,12 +160,20 @@ def _configuration(
     if is_packaged({name: [function]}, stage):
         wanted |= {"MAX_RECEIVES": stage_parameters(stage)["MaxReceives"]}
         wanted |= _pool_settings(stage, given) if has_tokens(stage) else {}
+    if name == "order_consumer" and has_state_machine(stage):
+        wanted |= {SETTING: state_machine_arn(stage, function)}
     for variable in sorted((wanted.keys() | given.keys()) - {SETTINGS_DIGEST}):
         has, should = given.get(variable), wanted.get(variable, "not set")
         if has and has.startswith(("https://", "arn:")):
             has = _name_in(has, account=function.arn.split(":")[4])
         if has != should:
             yield f"{variable}: {has!r}, should be {should!r}", True
+
+
+def state_machine_arn(stage: str, function: Function) -> str:
+    """The ARN of the stage's state machine, in the account and region of a function."""
+    partition, _, region, account = function.arn.split(":")[1:5]
+    return f"arn:{partition}:states:{region}:{account}:stateMachine:{machine_name(stage)}"
 
 
 def _pool_settings(stage: str, given: Mapping[str, str]) -> dict[str, str]:

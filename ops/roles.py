@@ -1,11 +1,15 @@
-"""What the role of a function may do, compared with `deploy/policies.py`."""
+"""What the roles of the functions, and of the state machine, may do, compared with what `deploy/` gives them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from deploy import state_machine
 from deploy.policies import static_policy
 from ops.findings import Aws, Finding, Remark, look_at
+
+Grant = tuple[str, str]
+"""An action, and its resource."""
 
 
 def role(aws: Aws, stage: str, function: str, name: str, log_group: str, tables: Mapping[str, str]) -> Finding:
@@ -14,19 +18,30 @@ def role(aws: Aws, stage: str, function: str, name: str, log_group: str, tables:
     `tables` are those in use, by setting.
     """
 
+    wanted = _allowed(static_policy(function, stage, tables))
+    return _role(aws, name, lambda allowed: _grants(wanted, allowed, log_group))
+
+
+def role_of_machine(aws: Aws, name: str, invoked: str) -> Finding:
+    """Whether the role of the state machine may do what `deploy/state_machine.py` says, and nothing else."""
+    wanted = _allowed(state_machine.policy(invoked))
+    return _role(aws, name, lambda allowed: _differences(wanted, allowed))
+
+
+def _role(aws: Aws, name: str, compare: Callable[[set[Grant]], Iterator[Remark]]) -> Finding:
     def look() -> Iterator[Remark]:
         iam = aws.client("iam")
         for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
             yield f"has the policy {policy['PolicyName']} beside its own", True
-        allowed: set[tuple[str, str]] = set()
+        allowed: set[Grant] = set()
         for policy_name in iam.list_role_policies(RoleName=name)["PolicyNames"]:
             allowed |= _allowed(iam.get_role_policy(RoleName=name, PolicyName=policy_name)["PolicyDocument"])
-        yield from _grants(_allowed(static_policy(function, stage, tables)), allowed, log_group)
+        yield from compare(allowed)
 
     return look_at("role", name, look)
 
 
-def _grants(wanted: set[tuple[str, str]], allowed: set[tuple[str, str]], group: str) -> Iterator[Remark]:
+def _grants(wanted: set[Grant], allowed: set[Grant], group: str) -> Iterator[Remark]:
     own = f"arn:*:logs:*:*:log-group:{group}:*"
     wanted = {(action, own if action.startswith("logs:") else resource) for action, resource in wanted}
     # The log group by a pattern in the package: the function's name is not known before it exists.
@@ -34,14 +49,18 @@ def _grants(wanted: set[tuple[str, str]], allowed: set[tuple[str, str]], group: 
         (action, own if action.startswith("logs:") and fnmatchcase(own, resource) else resource)
         for action, resource in allowed
     }
+    # A packaged function has the URLs.
+    yield from _differences({grant for grant in wanted if grant in allowed or grant[0] != "sqs:GetQueueUrl"}, allowed)
+
+
+def _differences(wanted: set[Grant], allowed: set[Grant]) -> Iterator[Remark]:
     for action, resource in sorted(wanted - allowed):
-        if action != "sqs:GetQueueUrl":  # a packaged function has the URLs
-            yield f"may not {action} on {resource}", True
+        yield f"may not {action} on {resource}", True
     for action, resource in sorted(allowed - wanted):
         yield f"may {action} on {resource}", True
 
 
-def _allowed(document: Mapping[str, Any]) -> set[tuple[str, str]]:
+def _allowed(document: Mapping[str, Any]) -> set[Grant]:
     """Each action with its resource, whose partition, region and account are left open."""
     return {
         (action if statement["Effect"] == "Allow" else f"not {action}", _anywhere(resource))

@@ -34,6 +34,12 @@ def with_tokens(request: pytest.FixtureRequest, packages_folder: Path) -> Packag
     return packaged(request.param, packages_folder, AUTH="cognito")
 
 
+@pytest.fixture(params=DEPLOYED)
+def with_state_machine(request: pytest.FixtureRequest, packages_folder: Path) -> Package:
+    """The package of each deployed stage in turn, with ENGINE=step-functions."""
+    return packaged(request.param, packages_folder, ENGINE="step-functions")
+
+
 @pytest.fixture
 def prod(packages_folder: Path) -> Package:
     """The package of `prod`."""

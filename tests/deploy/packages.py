@@ -6,14 +6,17 @@ needed, and it takes one second. (`test_zip.py` makes the real one.)
 
 import json
 import shutil
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 from unittest.mock import patch
 
+from deploy import policies
 from deploy.packaging import TEMPLATE_NAME, package
-from deploy.stages import FUNCTIONS, ROOT, config, read
+from deploy.stages import EVER, ROOT, config, read
+from tests.support.step_functions import step_functions
 
 
 def without_dependencies(at: Path) -> Path:
@@ -43,7 +46,7 @@ class Package:
 
     def function(self, name: str) -> dict[str, Any]:
         """A function, by Chalice's name."""
-        return self.properties(FUNCTIONS[name])
+        return self.properties(EVER[name])
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -59,7 +62,9 @@ def packaged(stage: str, folder: Path, **settings: str) -> Package:
     project, out = place / "project", place / "out"
     project.mkdir(parents=True)
     without_dependencies(project)
-    with patch.dict(config()["stages"][stage]["environment_variables"], settings):
-        (project / ".chalice" / "config.json").write_text(json.dumps(config()), encoding="utf-8")
+    engine = step_functions(stage) if settings.get("ENGINE") == "step-functions" else nullcontext()
+    with engine, patch.dict(config()["stages"][stage]["environment_variables"], settings):
+        for name, text in [("config.json", json.dumps(config())), *policies.files()]:
+            (project / ".chalice" / name).write_text(text, encoding="utf-8")
         package(stage, out, project)
     return Package(out / TEMPLATE_NAME)

@@ -10,7 +10,8 @@ from deploy.alarms import NAMESPACE
 from deploy.stages import DEPLOYED, FUNCTIONS, function_name, function_timeout
 from deploy.template import resources_template
 from tests.deploy.support.alarm_rules import MINUTES, Day, Name, rings, watched
-from tests.deploy.test_watching import ALARMS
+from tests.deploy.test_watching import ALARMS, OF_STEP_FUNCTIONS
+from tests.support.step_functions import step_functions
 from tests.support.template import Template
 
 STAGE = "prod"
@@ -56,6 +57,11 @@ FAILED, CONFIRMED, CANCELLED = (business(f"Orders{end}") for end in ("Failed", "
 REQUESTS, ANSWERS_4XX, ANSWERS_5XX = api("Count"), api("4XXError"), api("5XXError")
 ERRORS = of_function("Errors", "order_consumer")
 KINDS = ("Read", "Write")
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:orderonce-prod-saga"
+EXECUTIONS_FAILED, TIMED_OUT, THROTTLED = (
+    metric("AWS/States", name, StateMachineArn=MACHINE)
+    for name in ("ExecutionsFailed", "ExecutionsTimedOut", "ExecutionThrottled")
+)
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,14 @@ CASES: Mapping[str, Case] = {
 }
 
 
+OF_STEP_FUNCTIONS_CASES: Mapping[str, Case] = {
+    "saga-executions-failed": Case([{EXECUTIONS_FAILED: [(480, 1)]}], [{EXECUTIONS_FAILED: each(ALL_DAY, 0)}, {}]),
+    "saga-executions-timed-out": Case([{TIMED_OUT: [(480, 1)]}], [{TIMED_OUT: each(ALL_DAY, 0)}, {}]),
+    "saga-executions-throttled": throttled([THROTTLED]),
+    "saga-step-duration": traffic_case("saga_step"),
+}
+
+
 def template(stage: str) -> Template:
     return Template(resources_template(stage), {"Stage": stage})
 
@@ -185,34 +199,47 @@ def alarms(of: Template) -> dict[str, dict[str, Any]]:
 
 
 PROD = template(STAGE)
+with step_functions(STAGE):
+    WITH_STATE_MACHINE = template(STAGE)
+
+
+def alarm(name: str) -> dict[str, Any]:
+    """An alarm of every stage, or one that only a state machine has."""
+    return (alarms(WITH_STATE_MACHINE) | alarms(PROD))[name]
 
 
 def days(loud: bool) -> Iterator[Any]:
-    for name, case in CASES.items():
+    for name, case in {**CASES, **OF_STEP_FUNCTIONS_CASES}.items():
         for number, day in enumerate(case.loud if loud else case.quiet, 1):
             yield pytest.param(name, day, id=f"{name}-{number}")
 
 
 @pytest.mark.parametrize(("name", "day"), list(days(loud=True)))
 def test_an_alarm_rings_within_twenty_minutes_on_the_day_that_it_is_for(name: str, day: Day) -> None:
-    assert [minute for minute in rings(alarms(PROD)[name], day, PROD.resolve) if minute in range(480, 505)]
+    assert [minute for minute in rings(alarm(name), day, PROD.resolve) if minute in range(480, 505)]
 
 
 @pytest.mark.parametrize(("name", "day"), list(days(loud=False)))
 def test_an_alarm_is_silent_on_an_ordinary_day(name: str, day: Day) -> None:
-    assert rings(alarms(PROD)[name], day, PROD.resolve) == []
+    assert rings(alarm(name), day, PROD.resolve) == []
 
 
 def test_every_alarm_has_a_day_on_which_it_rings_and_one_on_which_it_does_not() -> None:
     assert CASES.keys() == ALARMS == alarms(PROD).keys()
-    assert all(case.loud and case.quiet for case in CASES.values())
+    assert OF_STEP_FUNCTIONS_CASES.keys() == OF_STEP_FUNCTIONS == alarms(WITH_STATE_MACHINE).keys() - ALARMS
+    assert all(case.loud and case.quiet for case in (*CASES.values(), *OF_STEP_FUNCTIONS_CASES.values()))
 
 
 def test_a_metric_of_an_alarm_is_a_metric_of_its_days() -> None:
     """Else a misspelt metric would never be seen, as it is never reported."""
-    for name, alarm in alarms(PROD).items():
-        shown = {reported for day in (*CASES[name].loud, *CASES[name].quiet) for reported in day}
-        assert set(watched(alarm, PROD.resolve)) == shown, name
+    for name, case in {**CASES, **OF_STEP_FUNCTIONS_CASES}.items():
+        shown = {reported for day in (*case.loud, *case.quiet) for reported in day}
+        assert set(watched(alarm(name), PROD.resolve)) == shown, name
+
+
+def test_throttles_of_the_function_of_the_steps_are_watched_too() -> None:
+    watching = alarms(WITH_STATE_MACHINE)["lambda-throttles"]
+    assert rings(watching, {of_function("Throttles", "saga_step"): each(MORNING, 5)}, PROD.resolve)
 
 
 @pytest.mark.parametrize("stage", DEPLOYED)
@@ -224,8 +251,8 @@ def test_throttles_of_every_table_and_every_index_are_watched(stage: str) -> Non
         wanted |= {(table["TableName"], index["IndexName"]) for index in table.get("GlobalSecondaryIndexes", ())}
     seen = {
         (metric_name, dict(dimensions)["TableName"], dict(dimensions).get("GlobalSecondaryIndexName"))
-        for alarm in alarms(of).values()
-        for namespace, metric_name, dimensions in watched(alarm, of.resolve)
+        for each_alarm in alarms(of).values()
+        for namespace, metric_name, dimensions in watched(each_alarm, of.resolve)
         if namespace == "AWS/DynamoDB"
     }
     assert seen == {(f"{kind}ThrottleEvents", *which) for kind in KINDS for which in wanted}
@@ -234,6 +261,4 @@ def test_throttles_of_every_table_and_every_index_are_watched(stage: str) -> Non
 @pytest.mark.parametrize("stage", DEPLOYED)
 def test_no_alarm_waits_for_a_thousand_samples(stage: str) -> None:
     """p99 that ignores low samples needs 10 / (1 - 0.99) of them in each period."""
-    assert [
-        name for name, alarm in alarms(template(stage)).items() if "EvaluateLowSampleCountPercentile" in alarm
-    ] == []
+    assert [name for name, own in alarms(template(stage)).items() if "EvaluateLowSampleCountPercentile" in own] == []

@@ -13,13 +13,14 @@ import boto3
 import pytest
 
 from deploy import __main__ as command
-from deploy import boundary, stacks
+from deploy import boundary, stacks, state_machine
 from deploy.policies import static_policy
-from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, read, stage_config
-from tests.deploy.packages import Package
+from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, functions_of, read, stage_config
+from tests.deploy.packages import Package, packaged
 from tests.deploy.support.iam import ACCOUNT, REGION, allows, filled
 from tests.deploy.test_package import lint, stage_name
 from tests.deploy.test_workflows import workflow
+from tests.support.step_functions import step_functions
 
 BOOTSTRAP = ROOT / "deploy" / "bootstrap.json"
 RESOURCES = read(BOOTSTRAP)["Resources"]
@@ -101,6 +102,7 @@ NOT_USED = {
     "AWS::Lambda::Function": r"(ec2|elasticfilesystem|s3files):.*"
     r"|lambda:(AssociateRuntimeAlias|PassCapacityProvider|GetCodeSigningConfig|GetLayerVersion)",
     "AWS::Logs::LogGroup": r"firehose:.*|s3:.*|logs:Put(Index|DataProtection|Bearer|LogGroupDeletion).*",
+    "AWS::StepFunctions::StateMachine": r"(kms|s3):.*",  # a key of its own, a definition in a bucket
     "AWS::SNS::Subscription": r"iam:.*",
     "AWS::SNS::Topic": r"iam:.*|sns:PutDataProtectionPolicy",
     "AWS::WAFv2::WebACL": r"payments:.*",
@@ -145,6 +147,7 @@ PLACES = {
     "AWS::Lambda": [arn("lambda", "function:orderonce-{0}-Recover-X"), arn("lambda", "event-source-mapping:m")],
     "AWS::Logs": [arn("logs", "log-group:/aws/lambda/orderonce-{0}-Recover-X:*")],
     "AWS::SNS": [arn("sns", "orderonce-{0}-alerts")],
+    "AWS::StepFunctions": [arn("states", "stateMachine:orderonce-{0}-saga")],
     "AWS::SQS": [arn("sqs", "orderonce-{0}-orders")],
     "AWS::WAFv2": [arn("wafv2", "regional/webacl/orderonce-{0}/i"), arn("apigateway", "/restapis/a1/stages/s", "")],
 }
@@ -189,11 +192,14 @@ def places(kind: str, action: str, stage: str) -> Iterator[str]:
             yield from (each.format(stage) for each in arns)
 
 
-def test_the_deploy_role_may_make_change_and_delete_all_that_a_stage_has(with_tokens: Package) -> None:
-    """With access tokens, which adds a pool, and takes nothing away."""
+def test_the_deploy_role_may_make_change_and_delete_all_that_a_stage_has(
+    with_tokens: Package, packages_folder: Path
+) -> None:
+    """With access tokens and a state machine, which add a pool and the machine, and take nothing away."""
     stage = stage_name(with_tokens)
     policies = deploying(stage)
-    types = {resource["Type"] for resource in with_tokens.resources.values()}
+    with_state_machine = packaged(stage, packages_folder, ENGINE="step-functions")
+    types = {resource["Type"] for each in (with_tokens, with_state_machine) for resource in each.resources.values()}
     kinds = OF_SAM | {type_ for type_ in types if not type_.startswith("AWS::Serverless::")}
     missing = [
         (kind, action)
@@ -321,9 +327,10 @@ def test_a_role_of_the_stage_gets_permissions_only_within_the_boundary(stage: st
 
 
 @pytest.mark.parametrize("stage", DEPLOYED)
-def test_it_passes_roles_only_to_lambda_and_codedeploy_and_changes_no_other_stage(stage: str) -> None:
+def test_it_passes_roles_only_to_services_that_need_them_and_changes_no_other_stage(stage: str) -> None:
     (other,) = set(DEPLOYED) - {stage}
-    for service, may in {"lambda": True, "codedeploy": True, "ec2": False, "cloudformation": False}.items():
+    needs = {"lambda": True, "codedeploy": True, "states": True}
+    for service, may in {**needs, "ec2": False, "cloudformation": False}.items():
         passed = context_of(stage) | {"iam:PassedToService": f"{service}.amazonaws.com"}
         assert allows(deploying(stage), "iam:PassRole", role(f"orderonce-{stage}-R"), passed) is may
         assert not allows(deploying(stage), "iam:PassRole", role("Administrator"), passed)
@@ -340,6 +347,7 @@ def test_it_passes_roles_only_to_lambda_and_codedeploy_and_changes_no_other_stag
             "lambda:UpdateFunctionCode": arn("lambda", f"function:{neighbour}-Recover-X"),
             "logs:DeleteLogGroup": arn("logs", f"log-group:/aws/lambda/{neighbour}-Recover-X"),
             "sqs:DeleteQueue": arn("sqs", f"{neighbour}-orders"),
+            "states:UpdateStateMachine": arn("states", f"stateMachine:{neighbour}-saga"),
         }.items():
             assert not allows(deploying(stage), action, place, context_of(stage)), action
 
@@ -357,10 +365,13 @@ SECRETS = {
 @pytest.mark.parametrize("key", ["", "secretsmanager:orderonce/{0}/stripe", "ssm:/orderonce/{0}/stripe"])
 @pytest.mark.parametrize("stage", DEPLOYED)
 def test_the_boundary_leaves_each_function_what_it_may_do(stage: str, key: str) -> None:
+    """Of both engines: the boundary is made before anybody chooses one."""
     bounds = [made("Boundary", stage)["PolicyDocument"]]
     with patch.dict(stage_config(stage)["environment_variables"], STRIPE_KEY=key.format(stage)):
-        policies = {function: static_policy(function, stage) for function in FUNCTIONS}
-    for function, policy in policies.items():
+        found = [(function, static_policy(function, stage)) for function in functions_of(stage)]
+        with step_functions(stage):
+            found += [(function, static_policy(function, stage)) for function in functions_of(stage)]
+    for function, policy in found:
         for statement in policy["Statement"]:
             for action in statement["Action"]:
                 resource = str(statement["Resource"])
@@ -380,6 +391,15 @@ def test_the_boundary_leaves_a_release_by_canary_what_it_may_do(prod: Package) -
     function = arn("lambda", "function:orderonce-prod-Recover-X:live")
     assert actions
     assert [action for action in actions if not allows(bounds, action, function)] == []
+
+
+def test_the_boundary_leaves_the_state_machine_what_it_may_do(with_state_machine: Package) -> None:
+    stage = stage_name(with_state_machine)
+    bounds = [made("Boundary", stage)["PolicyDocument"]]
+    invoked = arn("lambda", f"function:orderonce-{stage}-SagaStep-X:live")
+    for statement in state_machine.policy(invoked)["Statement"]:
+        for action in statement["Action"]:
+            assert allows(bounds, action, statement["Resource"]), action
 
 
 def test_the_boundary_leaves_none_the_way_to_another_stage_or_identity() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from deploy.alarms import NAMESPACE
 from deploy.canary import RELEASED
 from deploy.stages import DEPLOYED, FUNCTIONS, ROOT, function_name, function_timeout
 from deploy.template import resources_template
-from tests.deploy.packages import Package
+from tests.deploy.packages import Package, packaged
 from tests.support.orders import an_order
 from tests.support.template import Template
 
@@ -34,6 +35,14 @@ ALARMS = {
 }
 
 
+OF_STEP_FUNCTIONS = {
+    "saga-executions-failed",
+    "saga-executions-timed-out",
+    "saga-executions-throttled",
+    "saga-step-duration",
+}
+"""They exist where a state machine runs the saga."""
+
 OF_A_RELEASE = {f"release-{function.replace('_', '-')}" for function in RELEASED}
 """They roll back a release by canary, and exist where releases go so."""
 
@@ -50,6 +59,14 @@ def alarms(package: Package) -> dict[str, dict[str, Any]]:
 def test_there_is_an_alarm_for_whatever_somebody_must_know(package: Package) -> None:
     by_canary = "Canary" in package.template["Parameters"]
     assert set(alarms(package)) == ALARMS | (OF_A_RELEASE if by_canary else set())
+
+
+def test_a_state_machine_has_alarms_of_its_own(with_state_machine: Package) -> None:
+    by_canary = "Canary" in with_state_machine.template["Parameters"]
+    release = OF_A_RELEASE | {"release-saga-step"} if by_canary else set()
+    assert set(alarms(with_state_machine)) == ALARMS | OF_STEP_FUNCTIONS | release
+    limit = with_state_machine.function("saga_step")["Timeout"]
+    assert alarms(with_state_machine)["saga-step-duration"]["Threshold"] == 0.8 * limit * 1000
 
 
 def test_every_alarm_notifies_the_topic_when_it_starts_and_when_it_is_over(package: Package) -> None:
@@ -110,9 +127,12 @@ def chapters() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_the_runbook_says_what_every_alarm_means_and_what_to_do_and_has_no_other_chapter(prod: Package) -> None:
-    assert set(chapters()) == ALARMS | OF_A_RELEASE
-    for name, alarm in alarms(prod).items():
+def test_the_runbook_says_what_every_alarm_means_and_what_to_do_and_has_no_other_chapter(
+    prod: Package, packages_folder: Path
+) -> None:
+    assert set(chapters()) == ALARMS | OF_A_RELEASE | OF_STEP_FUNCTIONS | {"release-saga-step"}
+    with_state_machine = packaged("prod", packages_folder, ENGINE="step-functions")
+    for name, alarm in {**alarms(prod), **alarms(with_state_machine)}.items():
         assert [part for part in ("**Means**", "**Look at**", "**Do**") if part not in chapters()[name]] == []
         assert alarm["AlarmDescription"].endswith(f"docs/runbook.md#{name}")
 
@@ -137,6 +157,16 @@ def test_the_dashboard_has_six_full_rows(package: Package) -> None:
     for widget in widgets:
         rows[widget["y"]] = rows.get(widget["y"], 0) + widget["width"]
     assert rows == {y * 6: 24 for y in range(6)}
+
+
+def test_with_a_state_machine_the_dashboard_has_a_row_about_it(with_state_machine: Package) -> None:
+    widgets = board(with_state_machine)["widgets"]
+    assert {widget["y"] for widget in widgets} == {y * 6 for y in range(7)}
+    shown = {line[1]: line[2:4] for widget in widgets for line in widget["properties"]["metrics"] if len(line) > 1}
+    arn = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:orderonce-${Stage}-saga"
+    executions = ["ExecutionThrottled", "ExecutionTime", *(f"Executions{end}" for end in ("Started", "Failed"))]
+    assert [shown[name] for name in executions] == [["StateMachineArn", arn]] * 4
+    assert "${SagaStep}" in json.dumps(board(with_state_machine))
 
 
 def test_the_dashboard_shows_what_the_operator_asks_for(package: Package) -> None:
@@ -186,6 +216,12 @@ def test_one_query_finds_a_correlation_id_through_api_consumer_and_events(packag
     # The field has the same name in log lines, in messages and (below `detail`) in events.
     assert 'correlationId = "PUT-IT-HERE" or detail.correlationId' in query["QueryString"]
     assert '"correlationId": "abc"' in order_created_event(an_order(correlation_id="abc"))
+
+
+def test_why_orders_fail_and_wait_is_asked_of_the_function_of_the_steps_too(with_state_machine: Package) -> None:
+    for query in ("FailedOrdersQuery", "RetriesQuery", "ByOrderQuery", "FaultsQuery"):
+        groups = {group["Ref"] for group in with_state_machine.properties(query)["LogGroupNames"]}
+        assert {"OrderConsumerLogGroup", "SagaStepLogGroup"} <= groups
 
 
 def test_queries_ask_for_lines_that_are_logged(package: Package) -> None:

@@ -67,6 +67,10 @@ SHOWN_BY = {
         "docs/design.md",
         "PENDING ──reserve",
     ): "tests/domain/test_state_diagram.py::test_the_design_draws_every_transition",
+    (
+        "docs/engines.md",
+        '"environment_variables": {"ENGINE"',
+    ): "tests/deploy/test_state_machine.py::test_the_function_of_its_steps_is_as_its_stage_says",
     ("docs/events.md", '"version": "0"'): f"{EVENTS}::test_the_example_is_as_the_schema_says",
     ("docs/events.md", "Parameters:"): f"{EVENTS}::test_the_template_has_no_errors",
     ("docs/events.md", "import json"): f"{EVENTS}::test_the_consumer_does_everything_once_whatever_arrives_how_often",
