@@ -74,7 +74,12 @@ GRANTS = {
 
 WITH_STEP_FUNCTIONS = {
     "order_consumer": (
-        *GRANTS["order_consumer"],
+        Grant(
+            "OrdersTable",
+            ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        ),
+        Grant("InventoryTable", ("dynamodb:BatchGetItem",)),
+        *(grant for grant in GRANTS["order_consumer"] if grant.resource not in ("OrdersTable", "InventoryTable")),
         Grant(state_machine.MACHINE, ("states:StartExecution",)),
     ),
     "saga_step": (

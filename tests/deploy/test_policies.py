@@ -3,23 +3,28 @@
 import json
 import re
 import string
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import app as entry
 from chalicelib.adapters import clients
+from chalicelib.deadline import NO_DEADLINE
+from chalicelib.entrypoints import saga_steps
 from chalicelib.service import Service, compose
 from chalicelib.settings import Settings
 from chalicelib.use_cases.letters import Kind
 from chalicelib.use_cases.ports import Message
 from deploy import policies
-from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, stage_config
+from deploy.stages import CHALICE, DEPLOYED, FUNCTIONS, functions_of, stage_config
 from deploy.tables import table_names
 from tests.deploy.support.iam import ACCOUNT, REGION, allows, filled
 from tests.support.aws_calls import AwsCalls
@@ -28,8 +33,11 @@ from tests.support.events import Clock, FakeLambdaContext
 from tests.support.permissions import SETTINGS, Permission, granted, permissions
 from tests.support.shop import Shop, opened
 from tests.support.stage import Stage
+from tests.support.step_functions import step_functions
 from tests.support.stripe_fake import SECRET_KEY, StripeFake
 from tests.support.stripe_server import serving
+from tests.support.tables import forget_order
+from tests.support.walker import DEFINITION, Execution
 
 SCHEDULED = {"version": "0", "account": "123456789012", "region": "us-east-1", "detail": {}, "resources": []} | {
     "detail-type": "Scheduled Event",
@@ -125,7 +133,7 @@ class Usage:
 
     def __init__(self, shop: Shop, patch: pytest.MonkeyPatch) -> None:
         self.shop = shop
-        self.of: dict[str, set[Permission]] = {function: set() for function in DRIVERS}
+        self.of: dict[str, set[Permission]] = defaultdict(set)
         patch.setattr(entry, "service", self._cold)
         patch.setattr(shop, "ask", self._recorded("api_handler", shop.ask), raising=False)
         patch.setattr(shop, "consume", self._recorded("order_consumer", shop.consume), raising=False)
@@ -134,7 +142,11 @@ class Usage:
 
     def _cold(self) -> Service:
         aws = clients.dynamodb(), clients.sqs(), clients.events(), clients.sns()
-        return compose(Settings.from_environment(self.shop.stage.settings), *aws, clock=self.shop.clock)
+        return compose(Settings.from_environment(self.settings), *aws, clock=self.shop.clock)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return self.shop.stage.settings
 
     def _recorded(self, function: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
         def invoked(*args: Any, **kwargs: Any) -> Any:
@@ -148,17 +160,94 @@ class Usage:
         return invoked
 
 
+class UsageWithStepFunctions(Usage):
+    """The same with a state machine, which runs what was started as soon as the consumer has returned."""
+
+    def __init__(self, shop: Shop, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(shop, patch)
+        shop.calls.watch(clients.stepfunctions())
+        role = "arn:aws:iam::123456789012:role/saga"
+        self._states = boto3.client("stepfunctions")
+        self._machine = self._states.create_state_machine(
+            name="orderonce-test-saga", definition=json.dumps(DEFINITION), roleArn=role
+        )["stateMachineArn"]
+        consume = shop.consume
+
+        def consume_and_run(*args: Any, **kwargs: Any) -> Any:
+            consumed = consume(*args, **kwargs)
+            self._run()
+            return consumed
+
+        patch.setattr(shop, "consume", consume_and_run, raising=False)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {**super().settings, "ENGINE": "step-functions", "STATE_MACHINE": self._machine}
+
+    def _run(self) -> None:
+        step = self._recorded("saga_step", self._step)
+        for each in self._states.list_executions(stateMachineArn=self._machine, statusFilter="RUNNING")["executions"]:
+            started = self._states.describe_execution(executionArn=each["executionArn"])
+            Execution(each["name"], started["input"]).run(step)
+            self._states.stop_execution(executionArn=each["executionArn"])
+
+    def _step(self, event: Any) -> Any:
+        return saga_steps.saga_step(self._cold(), event, NO_DEADLINE)
+
+
+def never_used(used: set[Permission], allowed: frozenset[Permission]) -> dict[str, set[Permission]]:
+    return {"missing": used - allowed, "never used": set(allowed - used)}
+
+
+def drive_steps(shop: Shop) -> None:
+    """The ends of sagas: confirmed, declined, out of stock, cancelled before they are through."""
+    drive_consumer(shop)
+    declined = shop.place(key="declined")
+    with patch.dict(shop.stage.settings, FAIL_PAYMENT_PERCENT="100"):
+        shop.run_queue()
+    assert shop.status(declined.order_id) == "FAILED"
+    cancelled = shop.place(key="cancelled")
+    shop.ask("POST", f"/orders/{cancelled.order_id}/cancel")
+    shop.run_queue()
+    # The table was restored to before a paid order, which cannot be made again: its money goes back.
+    paid = shop.place(key="paid")
+    (message,) = shop.receive()
+    shop.consume([message])
+    forget_order(shop.stage, paid.order_id)
+    shop.set_product("PROD-001", price=1)
+    shop.consume([message])
+    assert shop.status(paid.order_id) == "FAILED"
+    # A saga that cannot be started has its message tried again, and its order looked after once that comes no more.
+    shop.place(shop.order("PROD-003"), key="throttled")
+    shop.calls.refuse("ThrottlingException", "StartExecution", times=None)
+    (message,) = shop.receive()
+    shop.consume([message])
+    shop.consume([message | {"Attributes": message["Attributes"] | {"ApproximateReceiveCount": "14"}}])
+
+
+@pytest.mark.parametrize("function", ["order_consumer", "saga_step"])
+def test_with_a_state_machine_the_consumer_and_the_steps_share_the_work(
+    function: str, aws: Stage, aws_calls: AwsCalls, clock: Clock
+) -> None:
+    settings = {"ENGINE": "step-functions"}
+    with opened(aws, aws_calls, clock, settings=settings) as shop, pytest.MonkeyPatch.context() as patched:
+        usage = UsageWithStepFunctions(shop, patched)
+        drive_steps(shop)
+    lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
+    used = usage.of[function] | lambdas_own
+    assert never_used(used, granted(function, aws, "step-functions")) == {"missing": set(), "never used": set()}
+
+
 @pytest.mark.parametrize("function", list(DRIVERS))
 def test_each_function_may_do_what_it_does_and_nothing_else(
     function: str, aws: Stage, aws_calls: AwsCalls, clock: Clock
 ) -> None:
-    with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patch:
-        usage = Usage(shop, patch)
+    with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patched:
+        usage = Usage(shop, patched)
         DRIVERS[function](shop)
     lambdas_own = {(SETTINGS[resource], action) for resource, action in policies.LAMBDAS_OWN.get(function, ())}
     used = usage.of[function] | lambdas_own
-    allowed = granted(function, aws)
-    assert {"missing": used - allowed, "never used": allowed - used} == {"missing": set(), "never used": set()}
+    assert never_used(used, granted(function, aws)) == {"missing": set(), "never used": set()}
 
 
 @pytest.mark.parametrize("place", ["secretsmanager:orderonce/test/stripe", "ssm:/orderonce/test/stripe"])
@@ -173,9 +262,9 @@ def test_a_consumer_that_asks_stripe_may_do_what_it_does_and_nothing_else(
         secretsmanager.create_secret(Name=name, SecretString=SECRET_KEY)
     with serving(fake) as url:
         aws.settings |= {"PAYMENTS": "stripe", "STRIPE_KEY": place, "STRIPE_URL": url}
-        with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patch:
+        with opened(aws, aws_calls, clock) as shop, pytest.MonkeyPatch.context() as patched:
             aws_calls.watch(secretsmanager, ssm)
-            usage = Usage(shop, patch)
+            usage = Usage(shop, patched)
             drive_consumer(shop, fake.add_method)
             paid = [intent["status"] for intent in fake.intents.values()]
     assert paid.count("succeeded") >= 3, "as customers pay"
@@ -199,12 +288,14 @@ def test_each_function_names_its_own_file_and_there_is_no_policy_to_fall_back_to
 
 
 def every_statement() -> Iterator[Any]:
-    for function in policies.GRANTS:
-        documents = [policies.static_policy(function, stage) for stage in DEPLOYED]
-        documents += [policies.packaged_policy(function, stage) for stage in DEPLOYED]
-        for document in documents:
-            for statement in document["Statement"]:
-                yield pytest.param(statement, id=f"{function}-{statement['Action'][0]}")
+    """Of either engine."""
+    for engine in (nullcontext, step_functions):
+        for stage in DEPLOYED:
+            with engine(stage):
+                for function in functions_of(stage):
+                    for policy in (policies.static_policy(function, stage), policies.packaged_policy(function, stage)):
+                        for statement in policy["Statement"]:
+                            yield pytest.param(statement, id=f"{function}-{statement['Action'][0]}")
 
 
 @pytest.mark.parametrize("statement", list(every_statement()))

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from moto import mock_aws
 
-from chalicelib.settings import Settings
+from chalicelib.settings import AppSettings, Settings
 from deploy import __main__ as command
 from deploy import stages, state_machine
 from deploy.canary import RELEASED, why_all_at_once
 from deploy.digests import SHARED_SETTINGS, stamped
-from deploy.policies import packaged_policy, static_policy
+from deploy.policies import files, packaged_policy, static_policy
 from deploy.stages import CHALICE, DEPLOYED, config, functions_of, stage_config, stage_parameters
 from deploy.state_machine import LOG, MACHINE, ROLE, SETTING
 from deploy.tables import by_name
@@ -22,6 +22,7 @@ from deploy.template import resources_template
 from tests.deploy.packages import Package, packaged
 from tests.deploy.support.iam import ACCOUNT, REGION, filled
 from tests.deploy.test_package import lint, stage_name
+from tests.support.snippets import snippet
 from tests.support.step_functions import step_functions
 
 ALIAS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:orderonce-prod-SagaStep-X:live"
@@ -137,6 +138,16 @@ def test_the_consumer_alone_knows_the_machine_by_its_name(with_state_machine: Pa
     assert Settings.from_environment({SETTING: named}, complete=False).state_machine == named
     assert {own["ENGINE"] for own in variables.values()} == {"step-functions"}
     assert MACHINE not in json.dumps([with_state_machine.resources[name] for name in ("OrderConsumer", ROLE)])
+
+
+def test_the_page_has_what_such_a_stage_is_configured_with() -> None:
+    page = json.loads(snippet("docs/engines.md", '"environment_variables": {"ENGINE"').text)
+    with step_functions("dev"):
+        own = stage_config("dev")
+        assert own["environment_variables"].items() >= page["environment_variables"].items()
+        assert own["lambda_functions"]["saga_step"] == page["lambda_functions"]["saga_step"]
+        assert f"{own['lambda_functions']['saga_step']['iam_policy_file']}" in dict(files())
+        assert AppSettings.from_environment(own["environment_variables"]).engine == "step-functions"
 
 
 def test_the_function_of_its_steps_is_as_its_stage_says(with_state_machine: Package) -> None:

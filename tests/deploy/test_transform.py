@@ -10,6 +10,7 @@ import pytest
 from deploy.canary import ALIAS, MINUTES, RELEASED
 from deploy.digests import references, stamped
 from deploy.stages import FUNCTIONS, stage_parameters
+from deploy.state_machine import MACHINE, ROLE
 from deploy.unrouted import application_routes
 from tests.deploy.packages import Package
 from tests.deploy.support.sam import transformed
@@ -148,6 +149,20 @@ def test_the_api_is_changed_after_its_alias_and_nothing_waits_in_a_circle(resour
     reached = {name: reachable(name, waits) for name in waits}
     assert [name for name, after in reached.items() if name in after] == []
     assert f"APIHandlerAlias{ALIAS}" in reached["RestAPI"]
+
+
+def test_the_state_machine_invokes_an_alias_and_no_function_waits_for_it(with_state_machine: Package) -> None:
+    """The alias waits for the alarms of a release, which wait for the version of every function."""
+    resources = run_transform(with_state_machine.template)
+    alias = f"SagaStepAlias{ALIAS}"
+    machine, role = (resources[name]["Properties"] for name in (MACHINE, ROLE))
+    assert machine["DefinitionSubstitutions"] == {"SagaStep": {"Ref": alias}}
+    (policy,) = role["Policies"]
+    (invoking,) = (s for s in policy["PolicyDocument"]["Statement"] if "lambda:InvokeFunction" in s["Action"])
+    assert invoking["Resource"] == {"Ref": alias}
+    waits = {name: waits_for(resource) & resources.keys() for name, resource in resources.items()}
+    assert [name for name in waits if name in reachable(name, waits)] == []
+    assert [name for name, resource in resources.items() if MACHINE in waits_for(resource)] == []
 
 
 def waits_for(resource: Mapping[str, Any]) -> set[str]:

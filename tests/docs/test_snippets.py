@@ -70,7 +70,7 @@ SHOWN_BY = {
     (
         "docs/engines.md",
         '"environment_variables": {"ENGINE"',
-    ): "tests/deploy/test_state_machine.py::test_the_function_of_its_steps_is_as_its_stage_says",
+    ): "tests/deploy/test_state_machine.py::test_the_page_has_what_such_a_stage_is_configured_with",
     ("docs/events.md", '"version": "0"'): f"{EVENTS}::test_the_example_is_as_the_schema_says",
     ("docs/events.md", "Parameters:"): f"{EVENTS}::test_the_template_has_no_errors",
     ("docs/events.md", "import json"): f"{EVENTS}::test_the_consumer_does_everything_once_whatever_arrives_how_often",

@@ -7,7 +7,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -20,16 +20,19 @@ from moto import mock_aws
 from app import app
 from chalicelib import telemetry
 from chalicelib.adapters import clients
+from deploy import state_machine
 from deploy.callers import caller_settings, has_tokens
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
-from deploy.stages import FUNCTIONS, config, function_name, stage_config
+from deploy.stages import EVER, config, function_name, functions_of, stage_config
+from deploy.state_machine import has_state_machine
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
 from ops import stages
 from ops.cli import ops
 from ops.template import UNRESOLVED, Template
 from tests.deploy.support.commands import SIMULATED_ON_PROD
+from tests.support.step_functions import step_functions
 from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -47,6 +50,11 @@ WITH_TOKENS: dict[str, Any] = {
     for way in ("chalice deploy", "make deploy")
 }
 """The same with access tokens, for the pages of a shop."""
+
+WITH_STATE_MACHINE: dict[str, Any] = {
+    way: {**WAYS[way], "settings": {"ENGINE": "step-functions"}} for way in ("chalice deploy", "make deploy, by alias")
+}
+"""The same with a state machine that runs the sagas."""
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -118,10 +126,11 @@ def live_stage(
         answers.watch(client)
         return client
 
-    configured = config()["stages"][stage]["environment_variables"]
+    wanted = {**(SIMULATED_ON_PROD if stage == "prod" else {}), **(settings or {})}
     with (
         mock_aws(config={"lambda": {"use_docker": False}}),
-        patch.dict(configured, {**(SIMULATED_ON_PROD if stage == "prod" else {}), **(settings or {})}),
+        step_functions(stage) if wanted.get("ENGINE") == "step-functions" else nullcontext(),
+        patch.dict(config()["stages"][stage]["environment_variables"], wanted),
         patch.object(stages, "config", config),
     ):
         _Deployment(stage, packaged, alias, restored).deploy(answers)
@@ -153,12 +162,16 @@ class _Deployment:
         """All that runs, beside what it runs on."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # moto does not know all resources
-            document = json.dumps(resources_template(self.stage, watched=False))
-            boto3.client("cloudformation").create_stack(StackName="resources", TemplateBody=document)
+            document = resources_template(self.stage, watched=False)
+            for own in (state_machine.MACHINE, state_machine.ROLE):  # made when their function is
+                document["Resources"].pop(own, None)
+            boto3.client("cloudformation").create_stack(StackName="resources", TemplateBody=json.dumps(document))
         if self.restored:
             self._restore()
-        for name in FUNCTIONS:
+        for name in functions_of(self.stage):
             self._function(name)
+        if has_state_machine(self.stage):
+            self._state_machine()
         self._mapping()
         self._schedules()
         self._api()
@@ -175,7 +188,7 @@ class _Deployment:
     def name(self, function: str) -> str:
         """As Chalice names a function, or CloudFormation."""
         if self.packaged:
-            return f"orderonce-{self.stage}-{FUNCTIONS[function]}-AbC123"
+            return f"orderonce-{self.stage}-{EVER[function]}-AbC123"
         return function_name(function).replace("${Stage}", self.stage)
 
     def arn(self, function: str) -> str:
@@ -191,6 +204,31 @@ class _Deployment:
             settings["ALERTS_TOPIC"] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{settings['ALERTS_TOPIC']}"
             settings = self._of_the_package() | settings
         return settings
+
+    def _own_settings(self, function: str) -> dict[str, str]:
+        if function == "order_consumer" and has_state_machine(self.stage):
+            machine = state_machine.machine_name(self.stage)
+            return {"STATE_MACHINE": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{machine}"}
+        return {}
+
+    def _state_machine(self) -> None:
+        """As the template says, with what it invokes."""
+        function, iam = self.arn(state_machine.FUNCTION), boto3.client("iam")
+        role = iam.create_role(RoleName="saga", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        policy = json.dumps(state_machine.policy(function))
+        iam.put_role_policy(RoleName="saga", PolicyName="saga", PolicyDocument=policy)
+        log = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{state_machine.log_group(self.stage)}:*"
+        boto3.client("stepfunctions").create_state_machine(
+            name=state_machine.machine_name(self.stage),
+            definition=json.dumps(state_machine.definition()).replace("${SagaStep}", function),
+            roleArn=role,
+            loggingConfiguration={
+                "level": "ERROR",
+                "includeExecutionData": False,
+                "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": log}}],
+            },
+            tracingConfiguration={"enabled": True},
+        )
 
     def _of_the_package(self) -> dict[str, str]:
         """What the package sets beside the stage's configuration: values of parameters."""
@@ -212,7 +250,7 @@ class _Deployment:
             Timeout=own.get("lambda_timeout", config()["lambda_timeout"]),
             MemorySize=own.get("lambda_memory_size", config()["lambda_memory_size"]),
             Architectures=["arm64"],
-            Environment={"Variables": self._settings()},
+            Environment={"Variables": self._settings() | self._own_settings(name)},
         )
         if self.alias:
             version = lambdas.publish_version(FunctionName=self.name(name))["Version"]
@@ -237,7 +275,7 @@ class _Deployment:
             if self.packaged:
                 statement["Action"] = [action for action in statement["Action"] if action != "sqs:GetQueueUrl"]
                 if ":logs:" in statement["Resource"]:
-                    pattern = f"/aws/lambda/orderonce-{self.stage}-{FUNCTIONS[name]}-*:*"
+                    pattern = f"/aws/lambda/orderonce-{self.stage}-{EVER[name]}-*:*"
                     statement["Resource"] = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{pattern}"
         iam = boto3.client("iam")
         role = iam.create_role(RoleName=self.name(name), AssumeRolePolicyDocument="{}")["Role"]
@@ -334,8 +372,9 @@ class _Deployment:
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{self.config['environment_variables']['ALERTS_TOPIC']}"
         boto3.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="ann@example.com")
         document = merge_template(self.stage) if self.packaged else resources_template(self.stage)
-        names = {FUNCTIONS[name]: self.name(name) for name in FUNCTIONS}
-        names |= {f"{function}.Version": "1" for function in FUNCTIONS.values()}
+        names = {logical_id: self.name(name) for name, logical_id in functions_of(self.stage).items()}
+        names |= {f"{function}.Version": "1" for function in functions_of(self.stage).values()}
+        names |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
         cloudwatch: Any = boto3.client("cloudwatch")
         for alarm in Template(document, {"Stage": self.stage, "RestoredTables": self.restored, **names}).of_type(
             "AWS::CloudWatch::Alarm"

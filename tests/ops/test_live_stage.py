@@ -36,6 +36,7 @@ def test_a_stage_that_is_as_it_should_be_is_green(stage: str, answers: Answers) 
     assert result.exit_code == 0, result.output
     assert {line.split()[0] for line in result.stdout.splitlines()[1:]} == {"ok"}
     assert [name for name in answers.operations if not name.startswith(("Describe", "Get", "List"))] == []
+    assert "DescribeStateMachine" not in answers.operations, "the stage does not ask for one"
 
 
 def test_a_dead_stage_is_red_in_each_of_its_parts(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from deploy.policies import GRANTS, grants
+from deploy.policies import grants
 from tests.support.aws_calls import Call
 from tests.support.stage import Stage
 
@@ -21,37 +21,22 @@ SETTINGS = {
     "EventBus": "EVENT_BUS",
     "AlertsTopic": "ALERTS_TOPIC",
     "STRIPE_KEY": "STRIPE_KEY",
+    "SagaStateMachine": "STATE_MACHINE",
 }
 
 _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
 
-_WITH_STEP_FUNCTIONS = {
-    "order_consumer": {("ORDERS_TABLE", "dynamodb:BatchGetItem")},
-    "saga_step": {
-        ("ORDERS_TABLE", "dynamodb:GetItem"),
-        ("ORDERS_TABLE", "dynamodb:UpdateItem"),
-        ("INVENTORY_TABLE", "dynamodb:UpdateItem"),
-        ("PAYMENTS_TABLE", "dynamodb:PutItem"),
-        ("PAYMENTS_TABLE", "dynamodb:UpdateItem"),
-        ("EVENT_BUS", "events:PutEvents"),
-    },
-}
-"""What a role allows beyond GRANTS where a state machine runs the saga."""
-
-
 def granted(function: str, stage: Stage, engine: str = "queue") -> frozenset[Permission]:
-    """What the role of a function allows on a stage."""
-    more = _WITH_STEP_FUNCTIONS.get(function, set()) if engine == "step-functions" else set()
-    known = _granted(function, stage.settings.get("STRIPE_KEY", "")) if function in GRANTS else frozenset()
-    return frozenset(more) | known
+    """What the role of a function allows on a stage, where this runs the saga."""
+    return _granted(function, stage.settings.get("STRIPE_KEY", ""), engine)
 
 
 @cache
-def _granted(function: str, stripe_key: str) -> frozenset[Permission]:
+def _granted(function: str, stripe_key: str, engine: str) -> frozenset[Permission]:
     return frozenset(
         (SETTINGS[logical_id] + (f"/{rest}" if rest else ""), action)
-        for grant in grants(function, {"STRIPE_KEY": stripe_key})
+        for grant in grants(function, {"STRIPE_KEY": stripe_key, "ENGINE": engine})
         for logical_id, _, rest in [grant.resource.partition("/")]
         for action in grant.actions
     )
@@ -76,6 +61,9 @@ def permissions(call: Call, stage: Stage) -> Iterator[Permission]:
         case "secretsmanager" | "ssm" as service:
             assert stage["STRIPE_KEY"] == f"{service}:{params.get('SecretId') or params['Name']}"
             yield "STRIPE_KEY", f"{service}:{operation}"
+        case "stepfunctions":
+            assert params["stateMachineArn"].endswith(":stateMachine:orderonce-test-saga")
+            yield "STATE_MACHINE", f"states:{operation}"
         case service:
             raise NotImplementedError(f"which permission {service}'s {operation} asks for")
 
