@@ -1,0 +1,72 @@
+"""The state machine in .chalice/saga.asl.json: a validator of the Amazon States Language reads it, as it is and as it
+is deployed. (cfn-lint finds no target that does not exist.)"""
+
+import copy
+import json
+import os
+import subprocess
+from typing import Any
+
+from deploy.state_machine import definition
+from tests.support.node import node_modules
+from tests.support.template import ROOT
+
+NODE = ROOT / "tests" / "node"
+FUNCTIONS = {
+    "in the file": "${SagaStep}",
+    "chalice deploy": "arn:aws:lambda:us-east-1:123456789012:function:orderonce-dev-saga_step",
+    "make deploy": "arn:aws:lambda:us-east-1:123456789012:function:orderonce-prod-SagaStep-AbC123:live",
+}
+
+
+def invoking(function: str) -> dict[str, Any]:
+    """The definition, as the machine that invokes this function has it."""
+    substituted: dict[str, Any] = json.loads(json.dumps(definition()).replace("${SagaStep}", function))
+    return substituted
+
+
+def said_by_the_validator(*definitions: object) -> list[list[Any]]:
+    """The errors of each definition."""
+    ran = subprocess.run(
+        ["node", str(NODE / "validate_asl.cjs")],
+        env=os.environ | {"NODE_PATH": str(node_modules(NODE))},
+        input=json.dumps(definitions),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: list[list[Any]] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_validator_finds_nothing_wrong_however_the_function_is_named() -> None:
+    assert said_by_the_validator(*map(invoking, FUNCTIONS.values())) == [[]] * len(FUNCTIONS)
+
+
+def leads_nowhere(machine: dict[str, Any]) -> None:
+    machine["States"]["Charge"]["Next"] = "AfterPayment"
+
+
+def chooses_nothing(machine: dict[str, Any]) -> None:
+    machine["States"]["AfterReserve"]["Choices"][0]["Next"] = "Pay"
+
+
+def is_reached_by_nothing(machine: dict[str, Any]) -> None:
+    machine["States"]["Refund"] = copy.deepcopy(machine["States"]["Complete"])
+
+
+def misspells_a_path(machine: dict[str, Any]) -> None:
+    machine["States"]["Charge"]["ResultPath"] = "charge"
+
+
+SPOILT = (leads_nowhere, chooses_nothing, is_reached_by_nothing, misspells_a_path)
+
+
+def test_the_validator_finds_each_mistake() -> None:
+    spoilt = []
+    for spoil in SPOILT:
+        spoilt.append(invoking(FUNCTIONS["make deploy"]))
+        spoil(spoilt[-1])
+    missed = [s.__name__ for s, errors in zip(SPOILT, said_by_the_validator(*spoilt), strict=True) if not errors]
+    assert missed == []
