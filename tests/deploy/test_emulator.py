@@ -9,7 +9,6 @@ The tests use one deployment and run in this order: the last one deletes it.
 """
 
 import json
-import os
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,10 +18,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.deploy.support import emulator as engine
-from tests.deploy.support.deployed_shop import STOCK, DeployedShop, event
-from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE, Deployment
-from tests.support.skipping import skip
+from tests.deploy.support.deployed_shop import STOCK, DeployedShop, deployed, event
+from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE
 from tests.support.snippets import commands, snippet
 from tests.support.stripe_fake import StripeFake
 from tests.support.stripe_server import serving
@@ -36,24 +33,9 @@ SCHEDULE_SECONDS = 100
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]:
-    if os.environ.get("REQUIRE_EMULATOR") != "1":
-        skip(
-            "deploys to an emulator of AWS, which takes minutes",
-            to_run='REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x -m deploy"',
-        )
-    try:
-        with engine.running() as emulator, pytest.MonkeyPatch.context() as patch:
-            patch.delenv("AWS_SESSION_TOKEN", raising=False)
-            for name, value in emulator.credentials.items():
-                patch.setenv(name, value)
-            deployment = Deployment(emulator, tmp_path_factory.mktemp("deploy"))
-            deployment.create_resources()
-            shop = DeployedShop(deployment)
-            shop.open()
-            deployment.chalice("deploy")
-            yield shop
-    except engine.Unavailable as missing:
-        pytest.fail(str(missing))
+    to_run = 'REQUIRE_EMULATOR=1 make test ARGS="-n 0 -x -m deploy"'
+    with deployed(tmp_path_factory.mktemp("deploy"), to_run) as shop:
+        yield shop
 
 
 def test_every_function_of_the_app_is_there_with_a_role_and_a_trigger_of_its_own(shop: DeployedShop) -> None:

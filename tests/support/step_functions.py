@@ -11,9 +11,10 @@ from tests.support.snippets import snippet
 
 
 @contextmanager
-def step_functions(stage: str) -> Iterator[None]:
-    """As long as it lasts, the stage is configured so."""
+def step_functions(stage: str, account: str = "123456789012") -> Iterator[None]:
+    """As long as it lasts, the stage is configured so, in this account."""
     own = config()["stages"][stage]
-    added = json.loads(snippet("docs/engines.md", '"environment_variables"').text.replace("-dev-", f"-{stage}-"))
+    text = snippet("docs/engines.md", '"environment_variables"').text
+    added = json.loads(text.replace("-dev-", f"-{stage}-").replace("123456789012", account))
     with patch.dict(own, merged(own, added)):
         yield

@@ -1,24 +1,29 @@
 """The deployed service as its producers, its customers, its operator and its auditor see it."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from chalicelib.adapters.dynamodb.items import order_to_item
 from chalicelib.domain.order import OutboxEntry
 from local.resources import load_catalogue, read_catalogue
+from tests.deploy.support import emulator as engine
 from tests.deploy.support.deployment import Deployment
 from tests.deploy.support.emulator import ACCOUNT
 from tests.support import bus
 from tests.support.conservation import check_conserved
 from tests.support.orders import PRICE, an_event, an_order
+from tests.support.skipping import skip
 from tests.support.stage import Stage
 
 CATALOGUE = [*read_catalogue(), {"productId": "P-STREAM", "name": "Stickers", "price": PRICE, "stock": 9999}]
@@ -187,6 +192,27 @@ class DeployedShop:
     def check_conserved(self) -> None:
         """Every order stored has ended, or is confirmed; all stock and all money is where their statuses say."""
         check_conserved(self.stage, STOCK)
+
+
+@contextmanager
+def deployed(folder: Path, to_run: str) -> Iterator[DeployedShop]:
+    """The stage as it is configured at present, deployed to an emulator of its own by `chalice deploy`; skips the test
+    unless REQUIRE_EMULATOR=1."""
+    if os.environ.get("REQUIRE_EMULATOR") != "1":
+        skip("deploys to an emulator of AWS, which takes minutes", to_run=to_run)
+    try:
+        with engine.running() as emulator, pytest.MonkeyPatch.context() as patch:
+            patch.delenv("AWS_SESSION_TOKEN", raising=False)
+            for name, value in emulator.credentials.items():
+                patch.setenv(name, value)
+            deployment = Deployment(emulator, folder)
+            deployment.create_resources()
+            shop = DeployedShop(deployment)
+            shop.open()
+            deployment.chalice("deploy")
+            yield shop
+    except engine.Unavailable as missing:
+        pytest.fail(str(missing))
 
 
 def _letter(message: Any) -> dict[str, Any]:

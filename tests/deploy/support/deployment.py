@@ -1,5 +1,6 @@
 """OrderOnce deployed to the emulator: the project's own copy, Chalice's own commands, and what can be seen of it."""
 
+import copy
 import io
 import json
 import os
@@ -21,8 +22,7 @@ import botocore.loaders
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.policies import static_policy
-from deploy.stages import stage_config
+from deploy import policies, stages
 from deploy.vendoring import vendor
 from tests.deploy.support.commands import unwatched
 from tests.deploy.support.emulator import Emulator, kept, listens
@@ -58,7 +58,7 @@ def probe(event, context):
 
 
 class Deployment:
-    """A copy of the project in `folder`, and the stage that is deployed from it."""
+    """A copy of the project in `folder`, and the stage that is deployed from it, as it is configured at present."""
 
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator = emulator
@@ -81,6 +81,7 @@ class Deployment:
         cloudformation.create_stack(
             StackName=name,
             TemplateBody=template,
+            Capabilities=["CAPABILITY_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )
         status = self.eventually(
@@ -146,8 +147,8 @@ class Deployment:
         own["environment_variables"] |= settings
         own["lambda_functions"]["order_consumer"]["lambda_timeout"] = 30
         config.write_text(json.dumps(document, indent=2), "utf-8")
-        with patch.dict(stage_config(STAGE)["environment_variables"], settings):
-            policy = json.dumps(static_policy("order_consumer", STAGE))
+        with patch.dict(stages.stage_config(STAGE)["environment_variables"], settings):
+            policy = json.dumps(policies.static_policy("order_consumer", STAGE))
         (config.parent / f"policy-{STAGE}-order_consumer.json").write_text(_with_extra_actions(policy), "utf-8")
         vendor(self.project / "vendor")
         self.redeploy()
@@ -264,13 +265,14 @@ def _fit(chalice: Path) -> None:
     """What the emulator cannot use unchanged: functions run on this machine's processor, and it requires actions like
     sqs:DeleteMessageBatch, which do not exist on AWS (sqs:DeleteMessage allows both). Also, no order is declined by
     chance."""
-    config = chalice / "config.json"
-    document = json.loads(config.read_text("utf-8"))
+    document = copy.deepcopy(dict(stages.config()))
+    for name, text in policies.files():
+        (chalice / name).write_text(text, "utf-8")
     _replace(document, "lambda_architecture", "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64")
     own = document["stages"][STAGE]
     own["environment_variables"]["FAIL_PAYMENT_PERCENT"] = "0"
     document["stages"][OPEN_STAGE] = own | {"environment_variables": own["environment_variables"] | {"AUTH": "none"}}
-    config.write_text(json.dumps(document, indent=2), "utf-8")
+    (chalice / "config.json").write_text(json.dumps(document, indent=2), "utf-8")
     for policy in chalice.glob(f"policy-{STAGE}-*.json"):
         policy.write_text(_with_extra_actions(policy.read_text("utf-8")), "utf-8")
 
