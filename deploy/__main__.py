@@ -12,7 +12,7 @@ import boto3
 import click
 
 from chalicelib.settings import BadSetting
-from deploy import boundary, cost, policies, user_pool
+from deploy import boundary, cost, engine_cost, policies, user_pool
 from deploy.account import AWS_FAULTS, caller, explained, region
 from deploy.callers import RefusedCallers, check_callers, check_existing_pool, has_tokens
 from deploy.canary import why_all_at_once
@@ -172,8 +172,9 @@ def write_policies() -> None:
 
 @main.command("cost")
 def write_cost() -> None:
-    """Compute docs/cost.md again from the prices at its beginning."""
+    """Compute docs/cost.md again from the prices at its beginning, and docs/engines.md."""
     cost.update()
+    engine_cost.update()
 
 
 @main.command("vendor")

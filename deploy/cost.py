@@ -89,7 +89,7 @@ def order_bill(
 
     `rate`: orders a second, on which only X-Ray's share depends.
     """
-    memory = _gigabytes("api_handler"), _gigabytes("order_consumer")
+    memory = gigabytes("api_handler"), gigabytes("order_consumer")
     invocations = 1 + Decimal(1) / batch
     # A write in a transaction costs two units. Reserve writes the orders and a batch's product, confirm the orders.
     created = POST["PutItem"] + INDEXES
@@ -118,7 +118,7 @@ def duplicate_bill() -> Iterator[Item]:
     """What a repeated request is billed; a refused write costs its unit too."""
     yield Item("API Gateway: a request", Decimal(1), "api-request")
     yield Item("Lambda: invocations", Decimal(1), "lambda-request")
-    yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
+    yield Item("Lambda: GB-seconds", API_SECONDS * gigabytes("api_handler"), "lambda-gb-second")
     yield Item("DynamoDB: write units", Decimal(DUPLICATE["PutItem"]), "dynamodb-write")
     yield Item("CloudWatch Logs: GB", Decimal(LOG_BYTES) / 3 / 10**9, "log-gb")
     yield Item("X-Ray: traces", traced(A_MILLION_A_MONTH), "xray-trace")
@@ -128,7 +128,7 @@ def products_bill() -> Iterator[Item]:
     """What a page of the catalogue is billed at most; a remembered one has no read units."""
     yield Item("API Gateway: a request", Decimal(1), "api-request")
     yield Item("Lambda: invocations", Decimal(1), "lambda-request")
-    yield Item("Lambda: GB-seconds", API_SECONDS * _gigabytes("api_handler"), "lambda-gb-second")
+    yield Item("Lambda: GB-seconds", API_SECONDS * gigabytes("api_handler"), "lambda-gb-second")
     yield Item("DynamoDB: read units", PRODUCTS["Scan"] * PAGE_READ_UNITS, "dynamodb-read")
     yield Item("X-Ray: traces", traced(A_MILLION_A_MONTH), "xray-trace")
 
@@ -138,7 +138,7 @@ def idle_month_bill() -> Iterator[Item]:
     runs = Decimal(MONTH)
     # A query that finds nothing is half a read unit, as an eventually consistent one; the monitor reads one item.
     yield Item("Lambda: invocations", 2 * runs, "lambda-request")
-    seconds = runs * (Decimal("0.2") * _gigabytes("recover") + Decimal("0.1") * _gigabytes("dead_letter_monitor"))
+    seconds = runs * (Decimal("0.2") * gigabytes("recover") + Decimal("0.1") * gigabytes("dead_letter_monitor"))
     yield Item("Lambda: GB-seconds", seconds, "lambda-gb-second")
     yield Item("DynamoDB: read units", runs * (Decimal(RECOVER["Query"]) / 2 + 1), "dynamodb-read")
     # The monitor asks for two depths; each of the mapping's five pollers waits ten seconds each time. Every 15 minutes
@@ -184,9 +184,14 @@ def computed(price: Mapping[str, Decimal]) -> str:
 
 def updated(text: str) -> str:
     """The document with its computed part computed again from its prices."""
+    return replaced(text, computed(prices(text)))
+
+
+def replaced(text: str, computed: str) -> str:
+    """A document with this as its computed part."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n\n{computed(prices(text))}\n\n{_END}{after}"
+    return f"{before}{_BEGIN}\n\n{computed}\n\n{_END}{after}"
 
 
 def update(path: Path = DOCUMENT) -> None:
@@ -229,6 +234,7 @@ def _number(value: Decimal) -> str:
     return f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.1f}"
 
 
-def _gigabytes(function: str) -> Decimal:
-    own = stage_config("prod")["lambda_functions"][function]
+def gigabytes(function: str) -> Decimal:
+    """The memory of a function in `prod`."""
+    own = stage_config("prod")["lambda_functions"].get(function, {})
     return Decimal(own.get("lambda_memory_size", config()["lambda_memory_size"])) / 1024

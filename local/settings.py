@@ -33,6 +33,8 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """From HOST, PORT, AWS_PORT and DATA. Raises StartError naming the bad one."""
+        if environ.get("ENGINE") == "step-functions":
+            raise StartError("ENGINE=step-functions runs on AWS only: the laptop's sagas are run by the queue.")
         return cls(
             host=_host(environ),
             port=_port(environ, "PORT", 8000),

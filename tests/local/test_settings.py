@@ -40,6 +40,12 @@ def test_an_address_is_taken_as_host(host: str) -> None:
     assert Settings.read({"HOST": host}).host == host
 
 
+def test_an_engine_that_the_laptop_has_not_is_refused_in_one_sentence() -> None:
+    with pytest.raises(StartError, match=r"^ENGINE=step-functions runs on AWS only: .*\.$"):
+        Settings.read({"ENGINE": "step-functions"})
+    assert Settings.read({"ENGINE": "queue"}) == Settings.read({})
+
+
 def test_nothing_given_is_the_documented_default() -> None:
     assert Settings.read({"PORT": ""}) == Settings(host="127.0.0.1", port=8000, aws_port=8010)
 

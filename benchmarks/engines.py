@@ -1,0 +1,65 @@
+"""How long a saga takes with either engine, on an emulator of AWS: `python -m benchmarks.engines`.
+
+From SendMessage to the order's CONFIRMED, as its history says, on one machine that runs everything. The emulator has
+neither AWS's network nor its queues inside: what can be read from it is how the engines compare, not what AWS takes.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from chalicelib.times import utc_now
+from tests.deploy.support.deployed_shop import DeployedShop, deployed, event
+from tests.deploy.support.deployment import STAGE
+from tests.deploy.support.emulator import ACCOUNT
+from tests.support.step_functions import step_functions
+
+ALONE, TOGETHER = 20, 50
+
+
+def seconds(order: Mapping[str, Any], since: datetime) -> float:
+    """From then to its confirmation."""
+    (at,) = (entry["at"] for entry in order["history"] if entry["status"] == "CONFIRMED")
+    return (datetime.fromisoformat(at) - since).total_seconds()
+
+
+def alone(shop: DeployedShop, name: str) -> float:
+    """Of one order, with nothing else to do."""
+    sent = utc_now()
+    shop.send(event(name, "P-STREAM"))
+    return seconds(shop.once_confirmed(name)[0], sent)
+
+
+def together(shop: DeployedShop) -> float:
+    """Of the last of many orders that are sent at once."""
+    names, sent = [f"together-{number}" for number in range(TOGETHER)], utc_now()
+    for start in range(0, TOGETHER, 10):
+        shop.send(*(event(name, "P-STREAM") for name in names[start : start + 10]))
+    return max(seconds(order, sent) for order in shop.once_confirmed(*names, seconds=300))
+
+
+def measured(engine: str) -> tuple[float, float, float]:
+    """Median and slowest of orders that come alone, and how long many take together."""
+    configured = step_functions(STAGE, account=ACCOUNT) if engine == "step-functions" else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, configured, deployed(Path(folder), "") as shop:
+        for number in range(5):
+            alone(shop, f"warm-{number}")
+        times = [alone(shop, f"alone-{number}") for number in range(ALONE)]
+        return median(times), max(times), together(shop)
+
+
+def main() -> None:
+    os.environ["REQUIRE_EMULATOR"] = "1"
+    print(f"| engine | an order alone, median of {ALONE}, s | slowest, s | {TOGETHER} orders together, s |")
+    print("| --- | ---: | ---: | ---: |")
+    for engine in ("queue", "step-functions"):
+        print(f"| `{engine}` | " + " | ".join(f"{value:.2f}" for value in measured(engine)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
