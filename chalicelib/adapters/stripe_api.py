@@ -2,10 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.faults import PaymentUnknown
@@ -133,6 +134,45 @@ class StripeApi:
     def refund(self, intent: str) -> "stripe.Refund":
         """Begin to give back what is left of it. Refused: there is nothing left."""
         return self._ask(lambda: self._client.v1.refunds.create({"payment_intent": intent}))
+
+    # --- for its books ---
+
+    def intent(self, intent: str) -> "stripe.PaymentIntent | None":
+        """All of an intent; None: it is not in this account."""
+        try:
+            return self._ask(lambda: self._client.v1.payment_intents.retrieve(intent))
+        except Refused:
+            return None
+
+    def disputes(self, intent: str) -> "list[stripe.Dispute]":
+        """Its disputes."""
+        return self._ask(lambda: self._client.v1.disputes.list({"payment_intent": intent, "limit": 100})).data
+
+    def search(self, payment_key: str) -> "list[stripe.PaymentIntent]":
+        """What Stripe's search finds of a payment key: not what was made a moment ago, and nothing to rely on."""
+        query = f"metadata['paymentKey']:'{payment_key}'"
+        return self._ask(lambda: self._client.v1.payment_intents.search({"query": query, "limit": 100})).data
+
+    def intents_since(self, since: datetime) -> "Iterator[list[stripe.PaymentIntent]]":
+        """All intents that were made since then, the newest first, page by page. Lists are never behind."""
+        return self._pages(self._client.v1.payment_intents.list, since)
+
+    def refunds_since(self, since: datetime) -> "Iterator[list[stripe.Refund]]":
+        """The same of refunds, with their intents."""
+        return self._pages(self._client.v1.refunds.list, since, "data.payment_intent")
+
+    def disputes_since(self, since: datetime) -> "Iterator[list[stripe.Dispute]]":
+        """The same of disputes, with their intents."""
+        return self._pages(self._client.v1.disputes.list, since, "data.payment_intent")
+
+    def _pages(self, listed: Callable[[Any], Any], since: datetime, *expand: str) -> Iterator[Any]:
+        params: dict[str, Any] = {"created": {"gte": int(since.timestamp())}, "limit": 100, "expand": list(expand)}
+        while True:
+            page = self._ask(lambda: listed(params))
+            yield page.data
+            if not page.has_more:
+                return
+            params["starting_after"] = page.data[-1].id
 
     def _ask(self, call: Callable[[], T], refusal: str = _NOT_THIS_METHOD) -> T:
         try:

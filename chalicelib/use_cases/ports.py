@@ -8,6 +8,7 @@ from typing import Protocol
 
 from chalicelib import times
 from chalicelib.deadline import Deadline
+from chalicelib.domain.books import Intent, Payment
 from chalicelib.domain.changes import Change
 from chalicelib.domain.order import Order
 from chalicelib.domain.outcomes import Charged, Committed, Declined, NothingToRefund, Refunded, RefundPending, Refused
@@ -261,6 +262,53 @@ class Executions(Protocol):
 
     def start(self, executions: Sequence[Execution], deadline: Deadline) -> dict[str, str]:
         """Start those whose name is new; one started before is as good. The order ids that failed, and why."""
+        ...
+
+
+class OutOfTime(Exception):
+    """Not all could be seen in the time that there was."""
+
+
+class Books(Protocol):
+    """A payment provider's own books. Every method raises PaymentUnknown."""
+
+    def payments(self, since: datetime, deadline: Deadline) -> Iterator[Intent]:
+        """What was made since then, and what was refunded or disputed. Raises OutOfTime, after those that were seen."""
+        ...
+
+    def of(self, payment_id: str) -> Intent | None:
+        """One of them as it is now; None: it is not there, or not this service's."""
+        ...
+
+    def search(self, payment_key: str) -> list[str]:
+        """The ids that the provider finds by the payment key: perhaps not all, and nothing may rely on them."""
+        ...
+
+    def end(self, payment_id: str) -> None:
+        """Have it never be paid any more, unless it is already."""
+        ...
+
+    def give_back(self, payment_id: str) -> None:
+        """Give back what is left of it, once."""
+        ...
+
+
+class PaymentRows(Protocol):
+    """The ledger of payments, read as a whole. Every method raises Unavailable, Rejected.
+
+    Rows of the simulation are its books too: they come with their intent.
+    """
+
+    def all(self) -> Iterator[Payment]:
+        """All that there is."""
+        ...
+
+    def get_all(self, payment_keys: Sequence[str]) -> list[Payment]:
+        """Those of at most 100 payment keys that have a row."""
+        ...
+
+    def rebuild(self, intent: Intent, provider: str) -> bool:
+        """Write the row of a payment as when it was charged. False: it has one. Raises PaymentUnknown too."""
         ...
 
 

@@ -373,9 +373,7 @@ def test_whatever_becomes_of_a_call_the_money_is_given_back_once(
 def test_what_was_refunded_at_the_dashboard_is_not_refunded_again(shop: StripeShop, fake: StripeFake) -> None:
     for key, part in (("part", 1), ("all", 10997)):
         charged = shop.charge(key)
-        intent = fake.of_key(key)[0]["id"]
-        fake.refunds[key] = {"id": key, "object": "refund", "amount": part, "payment_intent": intent}
-        fake.refunds[key] |= {"status": "succeeded", "_states": []}
+        fake.refund_by_hand(fake.of_key(key)[0]["id"], part)
         assert isinstance(charged, Charged)
         assert shop.refund(key) == Refunded(charged.payment_id)
         assert fake.money(key) == 0

@@ -1,4 +1,4 @@
-"""A Stripe that remembers: payment intents, refunds, payment methods and idempotency keys, on a clock of its own.
+"""A Stripe that remembers: payment intents, refunds, disputes, payment methods and idempotency keys, on its own clock.
 
 `respond` is all of it, as a function; `tests/support/stripe_server.py` puts it behind HTTP. Shapes, codes and rules are
 Stripe's ("API reference: Errors, Idempotent requests", "PaymentIntents: lifecycle"). Amounts are in minor units.
@@ -19,6 +19,8 @@ SECRET_KEY = "sk_test_fake"
 MIN_AMOUNT, MAX_AMOUNT = 50, 99_999_999
 KEYS_LIVE = timedelta(hours=24)
 CANCELABLE = {"requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"}
+DISPUTED = {"needs_response", "under_review", "lost"}
+"""Disputes that allow no refund: the money is with the bank."""
 
 Params = Mapping[str, str]
 Books = dict[str, dict[str, Any]]
@@ -81,6 +83,7 @@ class StripeFake:
     secret_key: str = SECRET_KEY
     intents: Books = field(default_factory=dict)
     refunds: Books = field(default_factory=dict)
+    disputes: Books = field(default_factory=dict)
     methods: Books = field(default_factory=dict)
     customers: Books = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -136,6 +139,22 @@ class StripeFake:
         for intent in self.of_key(payment_key):
             if intent["status"] in CANCELABLE:
                 self._pay(intent, self.add_method(), {})
+
+    def refund_by_hand(self, intent: str, amount: int | None = None) -> dict[str, Any]:
+        """Somebody at the dashboard gives back a part of it, or what is left."""
+        return self._give_back(self.intents[intent], amount)
+
+    def fail_refunds(self, intent: str) -> None:
+        """The customer's bank sends back what was refunded, however long ago that succeeded."""
+        for refund in self.refunds_of(intent):
+            refund["status"] = "failed"
+
+    def dispute(self, intent: str, status: str = "needs_response", amount: int | None = None) -> dict[str, Any]:
+        """The customer disputes a payment, all of it or a part; a dispute may be changed by what is returned."""
+        dispute: dict[str, Any] = {"id": f"du_{next(self._ids)}", "object": "dispute", "payment_intent": intent}
+        dispute |= {"amount": amount or self.intents[intent]["amount"], "status": status, "created": self._seconds()}
+        self.disputes[dispute["id"]] = dispute
+        return dispute
 
     def operations(self) -> list[str]:
         return [request.operation for request in self.requests]
@@ -218,7 +237,7 @@ class StripeFake:
         metadata = {name[9:-1]: value for name, value in params.items() if name.startswith("metadata[")}
         intent: dict[str, Any] = {"id": f"pi_{next(self._ids)}", "object": "payment_intent", "metadata": metadata}
         intent |= {"amount": amount, "currency": params["currency"], "customer": params.get("customer")}
-        intent |= {"status": "requires_payment_method", "last_payment_error": None}
+        intent |= {"status": "requires_payment_method", "last_payment_error": None, "created": self._seconds()}
         self.intents[intent["id"]] = intent
         return dict(intent)
 
@@ -272,28 +291,65 @@ class StripeFake:
         intent = _found(self.intents, params["payment_intent"], "payment_intent")
         if intent["status"] != "succeeded":
             _refuse(400, None, "This PaymentIntent does not have a successful charge to refund.")
+        return dict(self._give_back(intent, None))
+
+    def _give_back(self, intent: dict[str, Any], amount: int | None) -> dict[str, Any]:
         gone = sum(r["amount"] for r in self.refunds_of(intent["id"]) if r["status"] in ("pending", "succeeded"))
+        if any(d["status"] in DISPUTED and d["payment_intent"] == intent["id"] for d in self.disputes.values()):
+            _refuse(400, "charge_disputed", "Charge has been charged back and cannot be refunded.")
         if gone >= intent["amount"]:
             _refuse(400, "charge_already_refunded", "Charge has already been refunded.")
         first, *states = next(self.refunds_become)
-        refund: dict[str, Any] = {"id": f"re_{next(self._ids)}", "object": "refund", "amount": intent["amount"] - gone}
-        refund |= {"payment_intent": intent["id"], "status": first, "_states": states}
+        amount = intent["amount"] - gone if amount is None else amount
+        refund: dict[str, Any] = {"id": f"re_{next(self._ids)}", "object": "refund", "amount": amount}
+        refund |= {"payment_intent": intent["id"], "status": first, "_states": states, "created": self._seconds()}
         self.refunds[refund["id"]] = refund
-        return dict(refund)
+        return refund
+
+    def _intents(self, _: str, params: Params) -> dict[str, Any]:
+        return self._listed("/v1/payment_intents", self.intents, params)
 
     def _refunds(self, _: str, params: Params) -> dict[str, Any]:
-        found = [dict(refund) for refund in self.refunds_of(params["payment_intent"])]
-        return {"object": "list", "data": found[::-1], "has_more": False, "url": "/v1/refunds"}
+        return self._listed("/v1/refunds", self.refunds, params)
+
+    def _disputes(self, _: str, params: Params) -> dict[str, Any]:
+        return self._listed("/v1/disputes", self.disputes, params)
+
+    def _search(self, _: str, params: Params) -> dict[str, Any]:
+        """Only what is older than a minute: the search is behind."""
+        match = re.fullmatch(r"metadata\['paymentKey'\]:'(.+)'", params["query"])
+        key = match[1] if match else _refuse(400, None, "cannot be parsed")
+        found = [each for each in self.of_key(key) if each["created"] <= self._seconds() - 60]
+        return {"object": "search_result", "data": found, "has_more": False, "url": "/v1/payment_intents/search"}
+
+    def _listed(self, url: str, books: Books, params: Params) -> dict[str, Any]:
+        """A page, the newest first; an object may be filtered by its intent and the time when it was made."""
+        since, intent, after = int(params.get("created[gte]", 0)), params.get("payment_intent"), "starting_after"
+        found = [dict(each) for each in reversed(books.values()) if each["created"] >= since]
+        found = [each for each in found if intent in (None, each.get("payment_intent"))]
+        if after in params:
+            found = found[[each["id"] for each in found].index(params[after]) + 1 :]
+        if params.get("expand[0]") == "data.payment_intent":
+            for each in found:
+                each["payment_intent"] = dict(self.intents[each["payment_intent"]])
+        limit = int(params.get("limit", 10))
+        return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": url}
+
+    def _seconds(self) -> int:
+        return int(self.now.timestamp())
 
 
 _ROUTES = (
     ("POST", "/v1/payment_intents", "create"),
+    ("GET", "/v1/payment_intents", "intents"),
+    ("GET", "/v1/payment_intents/search", "search"),
     ("GET", r"/v1/payment_intents/(\w+)", "retrieve"),
     ("POST", r"/v1/payment_intents/(\w+)/confirm", "confirm"),
     ("POST", r"/v1/payment_intents/(\w+)/cancel", "cancel"),
     ("GET", r"/v1/payment_methods/(\w+)", "method"),
     ("POST", "/v1/refunds", "refund"),
     ("GET", "/v1/refunds", "refunds"),
+    ("GET", "/v1/disputes", "disputes"),
 )
 
 

@@ -12,6 +12,7 @@ from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refun
 from chalicelib.use_cases.ports import Payments
 from tests.support.stage import Stage
 from tests.support.stripe_fake import SECRET_KEY, StripeFake
+from tests.support.stripe_workers import Calls, DirectClient
 
 PAID = Decimal("109.97")
 DECLINING = "declined-68"
@@ -22,6 +23,16 @@ def stripe_payments(stage: Stage, url: str) -> StripePayments:
     """The adapter on the stage's table and the fake at this address."""
     ledger = PaymentLedger(clients.dynamodb(), stage["PAYMENTS_TABLE"], "stripe")
     return StripePayments(StripeApi(SECRET_KEY, url), ledger)
+
+
+def direct_api(fake: StripeFake) -> StripeApi:
+    """Stripe without a network."""
+    return StripeApi(SECRET_KEY, http_client=DirectClient(fake, Calls()))
+
+
+def direct_payments(stage: Stage, fake: StripeFake) -> StripePayments:
+    """The adapter on the stage's table, without a network."""
+    return StripePayments(direct_api(fake), PaymentLedger(clients.dynamodb(), stage["PAYMENTS_TABLE"], "stripe"))
 
 
 @dataclass

@@ -120,3 +120,25 @@ def test_a_locked_intent_is_a_429_and_a_wrong_key_a_401(fake: StripeFake, client
         client.v1.payment_intents.cancel(_create(client).id)
     with pytest.raises(stripe.AuthenticationError):
         client.v1.payment_intents.create({"amount": 500, "currency": "usd"}, {"api_key": "sk_test_other"})
+
+
+def test_what_is_listed_comes_in_pages_the_newest_first_and_what_is_disputed_is_not_refunded(
+    fake: StripeFake, client: stripe.StripeClient
+) -> None:
+    names = [_create(client, str(n)).id for n in range(3)]
+    fake.advance(timedelta(seconds=1))
+    names.append(_create(client, "later").id)
+    page = client.v1.payment_intents.list({"limit": 3})
+    assert [each.id for each in page.data] == names[:0:-1]
+    assert [each.id for each in page.auto_paging_iter()] == names[::-1]
+    later = client.v1.payment_intents.list({"created": {"gte": int(fake.now.timestamp())}})
+    assert [each.id for each in later.data] == names[3:]
+    client.v1.payment_intents.confirm(names[0], {"payment_method": fake.add_method(), "off_session": True})
+    dispute = fake.dispute(names[0])
+    (listed,) = client.v1.disputes.list({"expand": ["data.payment_intent"]}).data
+    assert isinstance(listed.payment_intent, stripe.PaymentIntent)
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        client.v1.refunds.create({"payment_intent": names[0]})
+    assert error.value.code == "charge_disputed"
+    dispute["status"] = "won"
+    assert client.v1.refunds.create({"payment_intent": names[0]}).status == "succeeded"
