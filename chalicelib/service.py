@@ -5,7 +5,7 @@ the API's cold start has nothing of the consumer in it, and the consumer's nothi
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from chalicelib.use_cases.operations import Operations
     from chalicelib.use_cases.paying import BatchPayments
     from chalicelib.use_cases.placing import Placing
-    from chalicelib.use_cases.ports import Executions, Orders, Payments, Products, Queue
+    from chalicelib.use_cases.ports import Books, Executions, Orders, Payments, Products, Queue
+    from chalicelib.use_cases.reconciling import Reconciling
     from chalicelib.use_cases.recovery import Recovery
     from chalicelib.use_cases.starting import Starting
     from chalicelib.use_cases.stepping import Stepping
@@ -155,6 +156,21 @@ class Service:
         settings = self.settings
         account = StripeAccount(settings.stripe_key, settings.stage, settings.stripe_url or ADDRESS, self.clock)
         return cast("StripeApi", clients.AtFirstUse(account.api))
+
+    @cached_property
+    def books(self) -> "Mapping[str, Books]":
+        """The books of the providers that can be asked, by name."""
+        from chalicelib.adapters.stripe_books import StripeBooks
+
+        return {"stripe": StripeBooks(self.stripe)} if self.settings.stripe_key else {}
+
+    @cached_property
+    def reconciling(self) -> "Reconciling":
+        from chalicelib.adapters.dynamodb.payment_rows import LedgerRows
+        from chalicelib.use_cases.reconciling import Reconciling
+
+        rows = LedgerRows(self.dynamodb, self.settings.payments_table, self.clock)
+        return Reconciling(self.orders, rows, self.books, self.clock)
 
     @cached_property
     def queue(self) -> "Queue":

@@ -23,7 +23,8 @@ from tests.support.template import ROOT
 _REPORTS = "tests/use_cases/test_reports.py"
 _DOMAIN = (
     *(f"tests/domain/test_{name}.py" for name in ("changes", "fields", "idempotency", "ids", "order", "pricing")),
-    *(f"tests/domain/test_{name}.py" for name in ("payment_method", "pending_refunds", "request", "shipments")),
+    *(f"tests/domain/test_{name}.py" for name in ("payment_method", "pending_refunds", "reconciling", "request")),
+    "tests/domain/test_shipments.py",
     *(f"tests/adapters/dynamodb/test_{name}.py" for name in ("items", "writes")),
     "tests/use_cases/test_completion.py",
 )
@@ -40,6 +41,7 @@ _USE_CASES = {
     "paying": ("paying", "reports"),
     "placing": ("placing", "reports"),
     "ports": ("ports", "letters"),
+    "reconciling": ("reconciling",),
     "recovery": ("recovery", "reports"),
     "reporting": ("fulfilment", "reports"),
     "saga": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
@@ -53,6 +55,7 @@ _DYNAMODB = {
     "items": ("tests/adapters/dynamodb/test_items.py", "tests/adapters/dynamodb/test_repository.py"),
     "last_alert": ("tests/adapters/dynamodb/test_last_alert.py",),
     "payment_ledger": ("tests/use_cases/test_payments.py", "tests/adapters/test_stripe_payments.py"),
+    "payment_rows": ("tests/use_cases/test_reconciling.py", "tests/ops/test_payments.py"),
     "reads": ("tests/adapters/dynamodb/test_reads.py",),
     "reasons": ("tests/adapters/dynamodb/test_writes.py",),
     "repository": ("tests/adapters/dynamodb/test_repository.py", _REPORTS),

@@ -140,6 +140,7 @@ EVERY_CALL = [
     ["dead-letters", "purge"],
     ["tables", "restore", "--to", "2026-11-22T02:59:00Z"],
     ["payments", "reconcile", "--since", "2026-11-22T02:59:00Z"],
+    ["payments", "check", "X"],
     ["stage", "check", "test"],
 ]
 
