@@ -110,6 +110,14 @@ def dead_letter_monitor(event: CloudWatchEvent) -> None:
     service().monitor.watch(event.to_dict()["account"])
 
 
+if SETTINGS.payments != "simulated":
+
+    @app.schedule(Rate(1, unit=Rate.DAYS))
+    def reconcile_payments(event: CloudWatchEvent) -> None:
+        """Report where the payments of the last days, the ledger and the orders differ."""
+        service().reconciling.report(Deadline.from_context(event.context))
+
+
 @app.lambda_function(name="replay_dead_letters")
 def replay_dead_letters(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """Send dead letters to the order queue again: `{"limit": 10, "reason": "conflict"}`, or one `orderId`."""

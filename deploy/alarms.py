@@ -25,6 +25,9 @@ _EVENTS_RULE = {
     "EventBusName": {"Fn::Sub": "orderonce-${Stage}"},
     "RuleName": {"Fn::Sub": "orderonce-${Stage}-order-events"},
 }
+RECONCILING = "reconcile_payments"
+"""The function that compares payments each day, where a stage has one."""
+
 TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
 INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 
@@ -33,6 +36,7 @@ def alarms(names: Names, stage: str) -> dict[str, Any]:
     """Every alarm of a stage, as resources."""
     found = [*_queue_alarms(), *_order_alarms(), *_api_alarms(), *_function_alarms(names, stage), *_table_alarms()]
     found += _execution_alarms() if state_machine.FUNCTION in names.functions else []
+    found += _payment_alarms() if RECONCILING in names.functions else []
     return {_logical_id(name): resource(name, properties) for name, properties in found}
 
 
@@ -125,6 +129,21 @@ def _order_alarms() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def _payment_alarms() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (
+            "payment-differences",
+            {
+                "AlarmDescription": "Payments, ledger and orders differ, or have not been compared for a day.",
+                **_metric(NAMESPACE, "PaymentDifferences", "Maximum", _SERVICE, period=86_400),
+                **above(0),
+                # Reported each day, 0 too, once all is compared.
+                "TreatMissingData": "breaching",
+            },
+        )
+    ]
+
+
 def _api_alarms() -> list[tuple[str, dict[str, Any]]]:
     return [
         (
@@ -196,8 +215,8 @@ def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[
     often = function in ("api_handler", "order_consumer", state_machine.FUNCTION)
     runs = "One in a hundred runs takes" if often else "A run takes"
     statistic = "p99" if often else "Maximum"
-    # A replay is one run; the others follow one another.
-    periods = 1 if function == "replay_dead_letters" else 3
+    # A replay is one run, and so is a day's comparison; the others follow one another.
+    periods = 1 if function in ("replay_dead_letters", RECONCILING) else 3
     return (
         f"{function.replace('_', '-')}-duration",
         {

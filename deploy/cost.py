@@ -111,7 +111,7 @@ def stripe_bill() -> Iterator[Item]:
     yield Item("DynamoDB: read units", Decimal(STRIPE["GetItem"]), "dynamodb-read")
     yield Item("DynamoDB: write units", Decimal(STRIPE["PutItem"]), "dynamodb-write")
     waiting = STRIPE_REQUESTS * STRIPE_SECONDS / BATCH_SIZE
-    yield Item("Lambda: GB-seconds", waiting * _gigabytes("order_consumer"), "lambda-gb-second")
+    yield Item("Lambda: GB-seconds", waiting * gigabytes("order_consumer"), "lambda-gb-second")
 
 
 def duplicate_bill() -> Iterator[Item]:

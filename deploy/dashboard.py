@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from deploy import state_machine
-from deploy.alarms import INDEXES, NAMESPACE, TABLES
+from deploy.alarms import INDEXES, NAMESPACE, RECONCILING, TABLES
 from deploy.names import Names
 
 _WIDTH, _HEIGHT = 24, 6
@@ -34,7 +34,7 @@ def dashboard(names: Names) -> dict[str, Any]:
 def rows(names: Names) -> list[list[dict[str, Any]]]:
     """The widgets, row by row. Their texts are for Fn::Sub."""
     executions = [_executions()] if state_machine.FUNCTION in names.functions else []
-    return [_api(), _sagas(), _queues(), _durations(names), _health(names), _data(), *executions]
+    return [_api(), _sagas(), _queues(), _durations(names), _health(names), _data(names), *executions]
 
 
 def _api() -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def _health(names: Names) -> list[dict[str, Any]]:
     ]
 
 
-def _data() -> list[dict[str, Any]]:
+def _data(names: Names) -> list[dict[str, Any]]:
     def lines(*metrics: str) -> list[Line]:
         return [["AWS/DynamoDB", metric, "TableName", f"${{{table}}}"] for metric in metrics for table in TABLES]
 
@@ -119,11 +119,12 @@ def _data() -> list[dict[str, Any]]:
     ]
     conflicts = [*lines("TransactionConflict"), *_business("TransactionConflicts")]
     outcomes = [f"Payments{outcome}" for outcome in ("Charged", "Declined", "Unknown", "Refunded")]
+    compared = ("PaymentDifferences",) if RECONCILING in names.functions else ()
     return [
         _graph("DynamoDB: consumed units", lines("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")),
         _graph("DynamoDB: throttles", [*lines(*throttles), *of_indexes]),
         _graph("DynamoDB: conflicts", conflicts),
-        _graph("Stock and payments", _business("OrdersReserved", *outcomes, "PaymentRequestsRefused")),
+        _graph("Stock and payments", _business("OrdersReserved", *outcomes, "PaymentRequestsRefused", *compared)),
     ]
 
 

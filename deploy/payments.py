@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 
 from chalicelib.settings import PRODUCTION, Settings
-from deploy.stages import function_timeout, stage_config
+from deploy.alarms import RECONCILING
+from deploy.stages import function_timeout, functions_of, stage_config
+
+_RECONCILING_TIMEOUT = 120
+"""Seconds, of which half are kept for the comparison itself."""
 
 
 class RefusedPayments(Exception):
@@ -35,6 +39,11 @@ def refusals(stage: str) -> Iterator[str]:
         yield (
             f"{stage} has PAYMENTS={provider.name}, but order_consumer has {seconds} s in .chalice/config.json: "
             f"a payment may take long, so its lambda_timeout must be {provider.consumer_timeout} or more."
+        )
+    if RECONCILING in functions_of(stage) and (seconds := function_timeout(stage, RECONCILING)) < _RECONCILING_TIMEOUT:
+        yield (
+            f"{stage} has PAYMENTS={provider.name}, but {RECONCILING} has {seconds} s in .chalice/config.json: "
+            f"it compares the payments of days, so its lambda_timeout must be {_RECONCILING_TIMEOUT} or more."
         )
 
 

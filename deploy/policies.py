@@ -69,8 +69,13 @@ GRANTS = {
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
         Grant("OrderDeadLetters", _REPLAYING),
     ),
+    "reconcile_payments": (
+        Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:GetItem")),
+        Grant("PaymentsTable", ("dynamodb:BatchGetItem",)),
+    ),
 }
-"""By function. TransactWriteItems is not an action: each of its writes needs the action of a single write."""
+"""By function, of those that any stage may have. TransactWriteItems is not an action: each of its writes needs the
+action of a single write."""
 
 WITH_STEP_FUNCTIONS = {
     "order_consumer": (
@@ -101,6 +106,7 @@ characters behind the name (AWS Secrets Manager User Guide, "Permissions policy 
 WITH_STRIPE: Mapping[str, tuple[Grant, ...]] = {
     "order_consumer": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
     "saga_step": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
+    "reconcile_payments": (),
 }
 """Where the stage has a key of Stripe's: the functions that read it, and what else they may do then."""
 

@@ -6,7 +6,8 @@ needed, and it takes one second. (`test_zip.py` makes the real one.)
 
 import json
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -55,6 +56,24 @@ class Package:
         return found
 
 
+@contextmanager
+def configured(stage: str, settings: Mapping[str, str]) -> Iterator[None]:
+    """The stage's part of config.json has these settings, and what the functions of such a stage need."""
+    engine = step_functions(stage) if settings.get("ENGINE") == "step-functions" else nullcontext()
+    with engine:
+        own = config()["stages"][stage]
+        functions: dict[str, dict[str, Any]] = {}
+        if settings.get("PAYMENTS", "simulated") != "simulated":
+            charging = {"order_consumer", "saga_step"} & own["lambda_functions"].keys()
+            functions = {name: own["lambda_functions"][name] | {"lambda_timeout": 30} for name in charging}
+            functions["reconcile_payments"] = {
+                "iam_policy_file": f"policy-{stage}-reconcile_payments.json",
+                "lambda_timeout": 300,
+            }
+        with patch.dict(own["environment_variables"], settings), patch.dict(own["lambda_functions"], functions):
+            yield
+
+
 @cache
 def packaged(stage: str, folder: Path, **settings: str) -> Package:
     """The package of a stage, perhaps with other settings in its part of config.json; made once."""
@@ -62,8 +81,7 @@ def packaged(stage: str, folder: Path, **settings: str) -> Package:
     project, out = place / "project", place / "out"
     project.mkdir(parents=True)
     without_dependencies(project)
-    engine = step_functions(stage) if settings.get("ENGINE") == "step-functions" else nullcontext()
-    with engine, patch.dict(config()["stages"][stage]["environment_variables"], settings):
+    with configured(stage, settings):
         for name, text in [("config.json", json.dumps(config())), *policies.files()]:
             (project / ".chalice" / name).write_text(text, encoding="utf-8")
         package(stage, out, project)

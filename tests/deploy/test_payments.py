@@ -46,7 +46,7 @@ def configured(stage: str, settings: Mapping[str, str], timeout: int = 30) -> An
     """The stage with other settings, and with another time limit of its consumer."""
     own = stages.config()["stages"][stage]
     consumer = own["lambda_functions"]["order_consumer"] | {"lambda_timeout": timeout}
-    functions = own["lambda_functions"] | {"order_consumer": consumer}
+    functions = own["lambda_functions"] | {"order_consumer": consumer, "reconcile_payments": {"lambda_timeout": 300}}
     environment = {**own["environment_variables"], **settings}
     changed = own | {"environment_variables": environment, "lambda_functions": functions}
     return patch.dict(stages.config()["stages"], {stage: changed})

@@ -14,7 +14,7 @@ from tests.ops.conftest import Operator, audit_of
 from tests.support.events import Clock
 from tests.support.shop import Shop
 from tests.support.stripe_fake import LOCKED, StripeFake
-from tests.support.stripe_shop import StripeShop, direct_api, direct_payments
+from tests.support.stripe_shop import direct_api, direct_payments, pay_by_stripe
 from tests.support.tables import books_in, forget_order
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def fake(now: datetime) -> StripeFake:
 def pays_by_stripe(shop: Shop, fake: StripeFake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shop, and the operator's commands."""
 
-    shop.payments.provider = StripeShop(direct_payments(shop.stage, fake), fake)
+    pay_by_stripe(shop, fake)
     by_stripe = property(lambda service: service.given_payments or direct_payments(shop.stage, fake))
     monkeypatch.setattr(Service, "payments", by_stripe)
     monkeypatch.setattr(Service, "books", property(lambda _: {"stripe": StripeBooks(direct_api(fake))}))

@@ -10,11 +10,13 @@ from chalicelib.adapters.stripe_api import StripeApi
 from chalicelib.adapters.stripe_payments import StripePayments
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.use_cases.ports import Payments
+from tests.support.shop import Shop
 from tests.support.stage import Stage
 from tests.support.stripe_fake import SECRET_KEY, StripeFake
 from tests.support.stripe_workers import Calls, DirectClient
 
 PAID = Decimal("109.97")
+PLACE_OF_KEY = "secretsmanager:orderonce/test/stripe"
 DECLINING = "declined-68"
 """A payment key whose card is declined."""
 
@@ -64,3 +66,9 @@ class StripeShop:
         """The card of a payment; one that is saved for a Stripe Customer has that customer's metadata."""
         customer = None if saved_for is None else self.fake.add_customer(**saved_for)
         self.cards[payment_key] = self.fake.add_method(does, customer=customer)
+
+
+def pay_by_stripe(shop: Shop, fake: StripeFake) -> None:
+    """From now on Stripe takes the money of this shop, whose consumer may do what that needs."""
+    shop.payments.provider = StripeShop(direct_payments(shop.stage, fake), fake)
+    shop.stage.settings["STRIPE_KEY"] = PLACE_OF_KEY

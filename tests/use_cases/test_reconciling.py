@@ -13,7 +13,7 @@ from chalicelib.faults import PaymentUnknown
 from chalicelib.use_cases.reconciling import Reconciling
 from tests.support.shop import Shop
 from tests.support.stripe_fake import LOCKED, StripeFake
-from tests.support.stripe_shop import StripeShop, direct_api, direct_payments
+from tests.support.stripe_shop import direct_api, pay_by_stripe
 from tests.support.tables import books_in, forget_order
 from tests.use_cases.test_reports import said
 
@@ -22,7 +22,7 @@ PAYMENT_DIFFERENCES = "PaymentDifferences"
 
 @pytest.fixture
 def shop(small_shop: Shop, fake: StripeFake) -> Shop:
-    small_shop.payments.provider = StripeShop(direct_payments(small_shop.stage, fake), fake)
+    pay_by_stripe(small_shop, fake)
     return small_shop
 
 
