@@ -20,6 +20,7 @@ import pytest
 
 from tests.deploy.support.deployed_shop import STOCK, DeployedShop, deployed, event
 from tests.deploy.support.deployment import APP, FUNCTIONS, STAGE
+from tests.deploy.test_policies import SCHEDULED
 from tests.support.snippets import commands, snippet
 from tests.support.stripe_fake import StripeFake
 from tests.support.stripe_server import serving
@@ -266,8 +267,8 @@ def test_all_stock_and_all_money_is_where_it_should_be(shop: DeployedShop) -> No
 
 
 def test_a_stage_that_is_switched_to_stripe_is_paid_and_refunds_where_it_was_paid(shop: DeployedShop) -> None:
-    """With the role of the consumer, which reads the key, and with the library that is put beside it."""
-    fake = StripeFake()
+    """With the roles of the functions that read the key, and with the library that is put beside them."""
+    fake = StripeFake(datetime.now(UTC))
     with serving(fake) as url:
         shop.deployment.pay_by_stripe(url)
         shop.send(event("by-card", "PROD-001", paymentMethod=fake.add_method()))
@@ -278,6 +279,8 @@ def test_a_stage_that_is_switched_to_stripe_is_paid_and_refunds_where_it_was_pai
             for order_id in ("by-card", "good"):
                 assert shop.post(port, f"/orders/{order_id}/cancel", {}, {}).status == 200
         shop.once_worked_off()
+        shop.deployment.invoke("reconcile_payments", SCHEDULED)
+    assert shop.deployment.logged("reconcile_payments", '"PaymentDifferences":[0.0]')
     assert [refund["payment_intent"] for refund in fake.refunds.values()] == [intent["id"]]
     assert books_in(shop.stage)[shop.order("good")["paymentKey"]]["state"] == "REFUNDED"
 

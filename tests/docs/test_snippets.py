@@ -103,6 +103,10 @@ SHOWN_BY = {
         "docs/operating.md",
         "$ ops payments reconcile",
     ): "tests/ops/test_payments.py::test_the_page_shows_what_differs",
+    (
+        "docs/operating.md",
+        "$ ops payments check",
+    ): "tests/ops/test_payments_by_stripe.py::test_the_page_shows_a_check",
     ("docs/operating.md", "$ ops stage check local"): (
         "tests/ops/test_laptop.py::test_the_stage_is_as_it_should_be_and_as_the_page_shows_it"
     ),

@@ -1,5 +1,6 @@
 """`payments reconcile` and `payments check` where Stripe takes the money: its books, the ledger and the orders."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,8 +12,10 @@ from chalicelib import exact_json, times
 from chalicelib.adapters.stripe_books import StripeBooks
 from chalicelib.service import Service
 from tests.ops.conftest import Operator, audit_of
+from tests.ops.test_documented import steps
 from tests.support.events import Clock
 from tests.support.shop import Shop
+from tests.support.snippets import snippet
 from tests.support.stripe_fake import LOCKED, StripeFake
 from tests.support.stripe_shop import direct_api, direct_payments, pay_by_stripe
 from tests.support.tables import books_in, forget_order
@@ -351,6 +354,14 @@ def test_a_check_says_what_each_says_of_an_order(shop: Shop, fake: StripeFake, o
     document = exact_json.loads(operator("payments", "check", order_id, "--json").stdout)
     assert document["differences"][0]["remedy"] == "PEOPLE"
     assert document["payments"][0]["intents"][0]["refunded"] == Decimal("1.00")
+
+
+def test_the_page_shows_a_check(shop: Shop, fake: StripeFake, operator: Operator) -> None:
+    fake.refund_by_hand(row_of(shop, sold(shop, "k1"))["paymentId"], 1000)
+    ((command, shown),) = steps(snippet("docs/operating.md", "$ ops payments check"))
+    result = operator(*command.split())
+    printed = result.stdout + result.stderr
+    assert re.sub(r"pi_\w+", "pi", shown).split() == re.sub(r"pi_\w+", "pi", printed).split()
 
 
 def test_a_check_finds_what_only_the_search_does(shop: Shop, fake: StripeFake, operator: Operator) -> None:

@@ -146,10 +146,14 @@ class Deployment:
         settings = {"PAYMENTS": "stripe", "STRIPE_KEY": f"secretsmanager:{name}", "STRIPE_URL": url}
         own["environment_variables"] |= settings
         own["lambda_functions"]["order_consumer"]["lambda_timeout"] = 30
+        file = f"policy-{STAGE}-reconcile_payments.json"
+        own["lambda_functions"]["reconcile_payments"] = {"iam_policy_file": file, "lambda_timeout": 300}
         config.write_text(json.dumps(document, indent=2), "utf-8")
         with patch.dict(stages.stage_config(STAGE)["environment_variables"], settings):
-            policy = json.dumps(policies.static_policy("order_consumer", STAGE))
-        (config.parent / f"policy-{STAGE}-order_consumer.json").write_text(_with_extra_actions(policy), "utf-8")
+            readers = policies.WITH_STRIPE.keys() & stages.functions_of(STAGE).keys()
+            written = {function: json.dumps(policies.static_policy(function, STAGE)) for function in readers}
+        for function, policy in written.items():
+            (config.parent / f"policy-{STAGE}-{function}.json").write_text(_with_extra_actions(policy), "utf-8")
         vendor(self.project / "vendor")
         self.redeploy()
 
