@@ -1,4 +1,4 @@
-"""`make run PAYMENTS=stripe`: an order is paid by Stripe with the key that was given, and its money given back."""
+"""`make run PAYMENTS=stripe`: with the key that was given an order is paid, and its money given back."""
 
 import json
 import os
