@@ -56,16 +56,18 @@ class BatchPayments:
         wait, began = deadline.patience(self.patience), self.clock()
         if wait < min(SHORTEST_WAIT, self.patience):
             return [Unknown(_NO_TIME) for _ in orders]
-
-        def begin(order: Order) -> T:
-            # Calls must not queue up behind a provider that hangs.
-            if self.clock() > began + _LATEST_BEGIN * wait:
-                raise PaymentUnknown(_NO_TIME)
-            return call(order)
-
+        latest, until = began + _LATEST_BEGIN * wait, began + wait
         # Each in the context of this invocation: what they log and count is its own.
-        futures: list[Future[T]] = [self.pool.submit(copy_context().run, begin, order) for order in orders]
-        return [_answer(future, max(0.0, began + wait - self.clock())) for future in futures]
+        futures: list[Future[T]] = [
+            self.pool.submit(copy_context().run, self._begin, call, latest, order) for order in orders
+        ]
+        return [_answer(future, max(0.0, until - self.clock())) for future in futures]
+
+    def _begin(self, call: Callable[[Order], T], latest: float, order: Order) -> T:
+        # Calls must not queue up behind a provider that hangs.
+        if self.clock() > latest:
+            raise PaymentUnknown(_NO_TIME)
+        return call(order)
 
 
 def _answer(future: Future[Any], timeout: float) -> Any:

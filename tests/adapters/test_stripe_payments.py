@@ -432,3 +432,29 @@ StripeApi("sk_test_1")
 assert {"stripe", "requests"} <= set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+UNKNOWN = Refused(400, "parameter_unknown", "Received unknown parameter: amounts")
+NO_SUCH = Refused(400, "resource_missing", "No such PaymentMethod", param="payment_method")
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "times"),
+    [
+        ("create", UNKNOWN, 1),
+        ("create", Refused(400, "amount_too_small", "Amount must be at least 10.00 mxn"), 1),
+        ("confirm", UNKNOWN, 1),
+        ("method", NO_SUCH, 0),
+        ("confirm", NO_SUCH, 0),
+        ("confirm", Refused(400, None, "The provided PaymentMethod was previously used"), 0),
+        ("confirm", Refused(402, "card_declined", "Your card was declined."), 0),
+    ],
+)
+def test_what_stripe_refuses_and_no_payment_method_is_to_blame_for_is_counted(
+    shop: StripeShop, fake: StripeFake, monkeypatch: pytest.MonkeyPatch, operation: str, answer: Refused, times: int
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(telemetry, "count", counted.append)
+    fake.spoil(operation, answer)
+    assert isinstance(shop.charge(KEY), Declined)
+    assert counted == ["PaymentRequestsRefused"] * times

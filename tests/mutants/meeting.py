@@ -35,6 +35,7 @@ _USE_CASES = {
     "consuming": ("consuming", "reports"),
     "dead_letters": ("dead_letters", "reports"),
     "fulfilment": ("saga", "fulfilment", "consuming", "payment_keys", "reports"),
+    "intake": ("intake",),
     "letters": ("letters",),
     "monitoring": ("notification", "monitoring", "reports"),
     "operations": ("operations", "shipping", "reports"),

@@ -31,6 +31,9 @@ _PAYING = "chalicelib/use_cases/paying.py"
 _IDENTITY = "chalicelib/entrypoints/identity.py"
 _LEDGER = "chalicelib/adapters/dynamodb/payment_ledger.py"
 _STRIPE = "chalicelib/adapters/stripe_payments.py"
+_ROUTER = "chalicelib/adapters/payment_router.py"
+_ACCOUNT = "chalicelib/adapters/stripe_account.py"
+_INTAKE = "chalicelib/use_cases/intake.py"
 _STRIPE_API = "chalicelib/adapters/stripe_api.py"
 
 _T_PLACING = "tests/use_cases/test_placing.py"
@@ -54,6 +57,9 @@ _T_STARTING = "tests/use_cases/test_starting.py"
 _T_STEPPING = "tests/use_cases/test_stepping.py"
 _T_EXECUTIONS = "tests/adapters/test_executions.py"
 _T_STRIPE = "tests/adapters/test_stripe_payments.py"
+_T_ROUTER = "tests/adapters/test_payment_router.py"
+_T_ACCOUNT = "tests/adapters/test_stripe_account.py"
+_T_INTAKE = "tests/use_cases/test_intake.py"
 _T_RACES = "tests/adapters/test_stripe_interleavings.py"
 _EVERY_ORDER = f"{_T_RACES}::test_in_every_order_of_their_calls_two_workers_pay_once_and_conserve_the_money"
 _EVERY_STRIKE = f"{_T_RACES}::test_whatever_call_goes_wrong_and_however_asking_again_pays_once_and_conserves_the_money"
@@ -1043,6 +1049,65 @@ _STEP_FUNCTIONS = (
     ),
 )
 
+_PROVIDERS = (
+    Own(
+        "a payment of another provider is asked of the stage's own again",
+        _ROUTER,
+        "            return call(self.by_name(elsewhere.provider))",
+        "            return call(self.provider)",
+        (f"{_T_ROUTER}::test_an_order_under_way_while_the_provider_is_switched_is_charged_once_and_refunded_there",),
+    ),
+    Own(
+        "a key that was refused is not read again",
+        _ACCOUNT,
+        "                self._is_due = True\n",
+        "                self._is_due = False\n",
+        (f"{_T_ACCOUNT}::test_a_key_that_stripe_refuses_is_read_again_and_one_that_stays_bad_now_and_then_only",),
+    ),
+    Own(
+        "a bad key is read again for each payment",
+        _ACCOUNT,
+        "now - self._read_at >= PAUSE",
+        "now >= self._read_at",
+        (f"{_T_ACCOUNT}::test_a_key_that_stripe_refuses_is_read_again_and_one_that_stays_bad_now_and_then_only",),
+    ),
+    Own(
+        "what is there is logged",
+        _ACCOUNT,
+        'return "what is there is not a secret key of Stripe"',
+        'return f"{key} is not a secret key of Stripe"',
+        (f"{_T_ACCOUNT}::test_while_the_key_is_bad_orders_wait_and_once_it_is_right_they_go_on",),
+    ),
+    Own(
+        "an order that was taken in before is refused for what the new provider asks",
+        _FULFILMENT,
+        "is_new=item.delivery.payment_key is None",
+        "is_new=True",
+        (f"{_T_INTAKE}::test_an_order_that_was_under_way_when_the_provider_was_switched_is_decided_by_its_payment",),
+    ),
+    Own(
+        "an order that cannot be paid for is taken in",
+        _INTAKE,
+        "if is_new else []",
+        "if not is_new else []",
+        (f"{_T_INTAKE}::test_an_order_is_taken_in_if_neither_the_catalogue_nor_the_provider_is_against_it",),
+    ),
+    Own(
+        "a batch waits for its payments until it has no time to write",
+        _PAYING,
+        "wait, began = deadline.patience(self.patience), self.clock()",
+        "wait, began = self.patience, self.clock()",
+        (f"{_T_PAYING}::test_a_batch_waits_no_longer_than_its_patience_and_leaves_the_time_to_write_what_came_of_it",),
+    ),
+    Own(
+        "a payment begins when nobody waits for it any more",
+        _PAYING,
+        "        if self.clock() > latest:\n",
+        "        if False:\n",
+        (f"{_T_PAYING}::test_a_batch_waits_no_longer_than_its_patience_and_leaves_the_time_to_write_what_came_of_it",),
+    ),
+)
+
 OWN = (
     *_CONDITIONS,
     *_TRANSACTIONS,
@@ -1053,4 +1118,5 @@ OWN = (
     *_CALLERS,
     *_STRIPES,
     *_STEP_FUNCTIONS,
+    *_PROVIDERS,
 )
