@@ -335,6 +335,7 @@ def test_only_who_asks_stripe_may_read_its_key_and_no_other_secret(service: str,
                 asks = function in policies.WITH_STRIPE
                 assert allows([policy], action, arn(name)) is asks
                 assert allows([policy], action, arn(other)) is (asks and arn(other) == arn(name))
+                assert not allows([policy], action, arn(name + other)), "nor one whose name begins like it"
 
 
 @pytest.mark.parametrize("stage", DEPLOYED)
