@@ -251,6 +251,7 @@ def test_the_deploy_role_may_look_at_a_stage_and_try_it() -> None:
             ("lambda:GetPolicy", arn("lambda", f"function:orderonce-{stage}-APIHandler-X")),
             ("lambda:ListAliases", arn("lambda", f"function:orderonce-{stage}-APIHandler-X")),
             ("lambda:ListFunctions", "*"),
+            ("states:DescribeStateMachine", arn("states", f"stateMachine:orderonce-{stage}-saga")),
             ("lambda:ListEventSourceMappings", "*"),
             ("events:ListRuleNamesByTarget", "*"),
             ("cloudwatch:DescribeAlarms", "*"),

@@ -14,12 +14,13 @@ from deploy import __main__ as command
 from deploy import stages, state_machine
 from deploy.canary import RELEASED, why_all_at_once
 from deploy.digests import SHARED_SETTINGS, stamped
+from deploy.packaging import PackagingFailed, package
 from deploy.policies import files, packaged_policy, static_policy
 from deploy.stages import CHALICE, DEPLOYED, config, functions_of, stage_config, stage_parameters
 from deploy.state_machine import LOG, MACHINE, ROLE, SETTING
 from deploy.tables import by_name
 from deploy.template import resources_template
-from tests.deploy.packages import Package, packaged
+from tests.deploy.packages import Package, packaged, without_dependencies
 from tests.deploy.support.iam import ACCOUNT, REGION, filled
 from tests.deploy.test_package import lint, stage_name
 from tests.support.snippets import snippet
@@ -234,6 +235,15 @@ def test_a_step_that_ends_before_the_payment_provider_answers_is_refused(
         monkeypatch.setitem(variables, "PAYMENTS", "stripe")
         monkeypatch.setitem(variables, "STRIPE_KEY", "ssm:/orderonce/dev/stripe")
         assert "saga_step of dev has 10 s, but payments by stripe need 30 s" in refused(*WAYS[way])
+
+
+def test_a_policy_that_was_not_written_is_named(tmp_path: Path) -> None:
+    """By `python -m deploy policies`: Chalice reads a file for each function."""
+    without_dependencies(tmp_path)
+    with step_functions("dev"):
+        (tmp_path / ".chalice" / "config.json").write_text(json.dumps(config()), encoding="utf-8")
+        with pytest.raises(PackagingFailed, match=r"policy-dev-saga_step\.json"):
+            package("dev", tmp_path / "out", tmp_path)
 
 
 def test_beside_chalice_deploy_the_consumer_must_be_told_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
