@@ -28,6 +28,7 @@ from chalicelib.entrypoints.api import place_order
 from chalicelib.entrypoints.exchange import Request as HttpRequest
 from tests.support.faults import Life, MortalFake, strike
 from tests.support.orders import a_body
+from tests.support.providers import Provider
 from tests.support.world import Process, World
 
 FUNCTION_TIMEOUT_MS = 10_000
@@ -63,7 +64,7 @@ class Running(Protocol):
     """A process of a design. Its calls of AWS are those of its `life`."""
 
     life: Life
-    provider: SimulatedPayments
+    provider: Provider
 
     def place(self, request: Request) -> Answer:
         """POST /orders. Whatever it raises ends the function."""
@@ -113,7 +114,7 @@ class Usual:
         client = world.client()
         strike(client, self)
         queue: Any = MortalFake(world.queue, self)
-        self.provider = SimulatedPayments(client, world.stage["PAYMENTS_TABLE"])
+        self.provider: Provider = SimulatedPayments(client, world.stage["PAYMENTS_TABLE"])
         if careful:
             self._place = app.placing_handler(client, queue, write=write_same_order)
             self._consume = app.fulfilling_handler(client, self, work=work_once)

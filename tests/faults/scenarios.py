@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import count, cycle, groupby
 from zlib import crc32
 
 from chalicelib import exact_json
@@ -132,7 +132,7 @@ class Run:
     def reserved(self, trouble: str = "dropped") -> None:
         """The provider does not answer."""
         self.placed()
-        self.healthy.life = Life(spoils=lambda call: trouble if call == "put_item" else None)
+        self.healthy.life = Life(spoils=lambda call: trouble if call == self.world.provider.charge_call else None)
         self.deliver(self.healthy)
         self.healthy.life = Life()
         assert self.status == Status.RESERVED
@@ -145,6 +145,11 @@ class Run:
 
     def cancelled(self) -> None:
         self.confirmed()
+        self.cancel(self.healthy)
+
+    def given_up(self) -> None:
+        """Before it was charged."""
+        self.reserved()
         self.cancel(self.healthy)
 
     def shipped(self) -> None:
@@ -224,6 +229,7 @@ SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
     "cancel, CONFIRMED": (Run.confirmed, Run.cancel),
     "refund": (Run.cancelled, Run.deliver),
     "pending refund": (Run.cancelled, Run.deliver_before_the_bank),
+    "refund of nothing": (Run.given_up, Run.deliver),
     "ship": (Run.confirmed, Run.ship),
     "deliver": (Run.shipped, Run.hand_over),
     "events of a shipment": (Run.shipped, Run.deliver),
@@ -236,6 +242,14 @@ SCENARIOS: dict[str, tuple[Callable[[Run], None], Act]] = {
     "restore": (Run.restored, Run.deliver),
 }
 """What has happened before, and the act."""
+
+PAYING: tuple[str, ...] = ("fulfil one", "decline", "refund", "refund of nothing", "restore")
+if ALL:
+    PAYING = (*PAYING, "fulfil a producer's", "fulfil a mixed batch", "last receive")
+"""Those whose act asks the payment provider: they are tried with Stripe too."""
+
+WITH = {"simulated": "", "stripe": ", with Stripe"}
+"""What is recorded of a provider."""
 
 
 def useful(number: int, fault: str) -> bool:
@@ -253,14 +267,21 @@ class Trial:
         self.healthy, self.struck = world.process(), world.process()
         for process in (self.healthy, self.struck):
             process.provider.decline_percent = 100 if scenario == "decline" else 0
+        if world.stripe:
+            # None has succeeded at once: so the act has the same calls each time.
+            world.stripe.fake.refunds_become = cycle([("pending", "failed"), ("pending", "succeeded")])
         self.runs: list[Run] = []
 
     def calls(self) -> list[Call]:
-        """The act's calls when nothing goes wrong. Without FAULTS=all: of equal ones in a row the first and last."""
+        """The act's calls when nothing goes wrong. Without FAULTS=all: of equal ones in a row the first and last; and
+        where Stripe is asked, only the calls from the one before the first of it to the one after the last."""
         run = self.prepared("nothing")
         self.struck.start(Life())
         self.act(run, self.struck)
         calls = self.struck.life.calls
+        asking = [call.number for call in calls if call.name.startswith("stripe ")]
+        if asking and not ALL:
+            calls = calls[asking[0] - 1 : asking[-1] + 2]
         rows = [list(row) for _, row in groupby(calls, key=lambda call: call.name)]
         return calls if ALL else [call for row in rows for call in (row[0], *row[1:][-1:])]
 
@@ -295,20 +316,52 @@ class Trial:
             life.land()
         return sum(life.struck for life in lives) == sum(map(len, attempts))
 
+    def overtaken(self, number: int) -> bool:
+        """One run: just before this call of the act somebody healthy does the same, from beginning to end.
+
+        Whether there was this call.
+        """
+        run = self.prepared(f"overtaken-{number}")
+        self.struck.start(Life(at={number: lambda: self.act(run, self.healthy)}))
+        self.act(run, self.struck)
+        return self.struck.life.made > number
+
+    def pays_too_late(self, number: int) -> bool:
+        """One run: just before somebody pays, somebody else is declined, and dies after the call with this number.
+
+        Whether there was this call.
+        """
+        assert self.world.stripe
+        run, stripe = self.prepared(f"too-late-{number}"), self.world.stripe
+
+        def declined() -> None:
+            stripe.decline_percent = 100
+            with suppress(Killed):
+                self.act(run, self.healthy)
+            stripe.decline_percent = 0
+
+        self.healthy.start(Life(dies_at=number, after=True))
+        self.struck.start(Life(before={stripe.charge_call: declined}))
+        self.act(run, self.struck)
+        died = self.healthy.life.dead
+        self.healthy.start(Life())
+        return died
+
     def check(self) -> None:
         """Once all is quiet: one order a key, an end each, stock and money conserved, events and messages complete."""
         self.world.come_to_rest()
         stored = {order["orderId"] for order in self.world.stage.items("ORDERS_TABLE")}
         assert not [run.name for run in self.runs if not run.expected <= stored], "an order is lost"
-        check_conserved(self.world.stage, STOCK, {order_id for run in self.runs for order_id in run.expected})
+        expected = {order_id for run in self.runs for order_id in run.expected}
+        check_conserved(self.world.stage, STOCK, expected, books=self.world.provider.books())
         check_events(self.world)
         check_messages(self.world, {body for run in self.runs for body in run.for_people})
 
 
 @contextmanager
-def trial(stage: Stage, scenario: str) -> Iterator[Trial]:
+def trial(stage: Stage, scenario: str, provider: str = "simulated") -> Iterator[Trial]:
     """A trial in a world of its own, which is checked in the end."""
-    with world_of(stage, scenario, STOCK, rate=0) as world:
+    with world_of(stage, scenario, STOCK, rate=0, provider=provider) as world:
         one = Trial(world, scenario)
         yield one
         one.check()

@@ -1,20 +1,21 @@
 """The process is really killed: SIGKILL at each call, before it or after it took effect.
 
-The process is a fork, with connections of its own to DynamoDB Local; the queue and the bus are with its parent, which
-answers until the process is dead.
+The process is a fork, with connections of its own to DynamoDB Local, and to a server in place of Stripe; the queue and
+the bus are with its parent, which answers until the process is dead.
 """
 
 import os
 import signal
 import traceback
 import warnings
+from contextlib import nullcontext
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 
-from tests.faults.scenarios import Record, Run, Trial, trial
+from tests.faults.scenarios import WITH, Record, Run, Trial, trial
 from tests.support.faults import Life
 from tests.support.stage import Stage
 
@@ -71,14 +72,21 @@ def _kill_me() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("scenario", ["place with a key", "fulfil one", "cancel, CONFIRMED", "recover"])
+@pytest.mark.parametrize(
+    ("provider", "scenario"),
+    [
+        *(("simulated", each) for each in ("place with a key", "fulfil one", "cancel, CONFIRMED", "recover")),
+        *(("stripe", each) for each in ("fulfil one", "refund")),
+    ],
+)
 def test_a_process_killed_by_the_system_at_whichever_call_breaks_no_promise(
-    real_tables: Stage, scenario: str, record_property: Record
+    real_tables: Stage, provider: str, scenario: str, record_property: Record
 ) -> None:
-    with trial(real_tables, scenario) as one:
+    with trial(real_tables, scenario, provider) as one:
         schedules = [place for place in one.places() if place[1].startswith("killed")]
-        for number, fault in schedules:
-            run = one.prepared(f"{fault}-{number}")
-            kill(one, run, Life(dies_at=number, after=fault == "killed after", die=_kill_me))
-            one.act(run, one.healthy)
-        record_property("schedules", ("SIGKILL at one call", len(schedules)))
+        with one.world.stripe.over_http() if one.world.stripe else nullcontext():
+            for number, fault in schedules:
+                run = one.prepared(f"{fault}-{number}")
+                kill(one, run, Life(dies_at=number, after=fault == "killed after", die=_kill_me))
+                one.act(run, one.healthy)
+        record_property("schedules", (f"SIGKILL at one call{WITH[provider]}", len(schedules)))

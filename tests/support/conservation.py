@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -14,28 +16,68 @@ _ENDS = (*SOLD, Status.FAILED, Status.CANCELLED)
 _ARROWS = {(arrow.source, arrow.target) for arrow in TRANSITIONS}
 
 
+@dataclass(frozen=True)
+class Payment:
+    """What a provider's books say under one payment key. `closed`: nothing can be taken any more, and asked again the
+    provider declines. `payment_id` is that of what was taken."""
+
+    taken: Decimal
+    given_back: Decimal
+    closed: bool
+    payment_id: str | None
+
+    @property
+    def kept(self) -> Decimal:
+        return self.taken - self.given_back
+
+
+Books = Mapping[str, Payment]
+"""By payment key."""
+
+
+def simulated_books(stage: Stage) -> Books:
+    """The simulation's."""
+    return {key: _simulated(row) for key, row in books_in(stage).items()}
+
+
+def _simulated(row: Mapping[str, Any]) -> Payment:
+    taken, given_back, closed = _STATES[row["state"]]
+    amount = row.get("amount", Decimal(0))
+    return Payment(amount * taken, amount * given_back, closed, row["paymentId"] if taken else None)
+
+
+_STATES = {"CHARGED": (1, 0, False), "REFUNDED": (1, 1, True), "DECLINED": (0, 0, True), "CLOSED": (0, 0, True)}
+"""By the state of a row: whether money was taken, and given back; whether the payment is closed."""
+
+
 def check_conserved(
-    stage: Stage, stock_before: Mapping[str, int], expected: set[str] | None = None, closed: bool = True
+    stage: Stage,
+    stock_before: Mapping[str, int],
+    expected: set[str] | None = None,
+    closed: bool = True,
+    books: Books | None = None,
 ) -> Counter[str]:
     """Check all of a stage; `expected` are the ids of its orders. How many orders have come to each status.
 
     `closed`: no message was lost that owed the end of a payment, so whatever was given up is closed at the provider.
+    `books` are the provider's; None: the simulation's.
     """
     orders = {item["orderId"]: item for item in stage.items("ORDERS_TABLE")}
-    books = books_in(stage)
+    books = simulated_books(stage) if books is None else books
     if expected is not None:
         assert set(orders) == expected, "an order is lost, or is there twice"
     for order in orders.values():
-        check_order(order, books.get(order["paymentKey"]), closed)
+        payment = books.get(order["paymentKey"])
+        check_order(order, payment, closed)
+        if order.get("failureReason") == "PAYMENT_DECLINED":
+            assert not (payment and payment.taken), f"declined, and charged all the same: {order}, {payment}"
     sold = [order for order in orders.values() if order["status"] in SOLD]
     check_stock(stage, stock_before, sold)
-    charged = sum(row["amount"] for row in books.values() if row["state"] in ("CHARGED", "REFUNDED"))
-    refunded = sum(row["amount"] for row in books.values() if row["state"] == "REFUNDED")
-    assert charged - refunded == sum(order["totalAmount"] for order in sold)
+    assert sum(payment.kept for payment in books.values()) == sum(order["totalAmount"] for order in sold)
     return Counter(order["status"] for order in orders.values())
 
 
-def check_order(order: Mapping[str, Any], row: Mapping[str, Any] | None, closed: bool = True) -> None:
+def check_order(order: Mapping[str, Any], payment: Payment | None, closed: bool = True) -> None:
     """One order has come to one end, by a path of the transition table, and its money is where its status says."""
     assert order["status"] in _ENDS, order
     path = [entry["status"] for entry in order["history"]]
@@ -43,15 +85,14 @@ def check_order(order: Mapping[str, Any], row: Mapping[str, Any] | None, closed:
     assert path[-1] == order["status"], path
     assert set(pairwise(path)) <= _ARROWS, path
     assert "outboxDueAt" not in order, f"work is left on {order}"
-    state = row["state"] if row else None
     if order["status"] in SOLD:
-        assert state == "CHARGED", (order, row)
-        assert row is not None
-        assert (row["amount"], row["paymentId"]) == (order["totalAmount"], order["paymentId"])
+        assert payment == Payment(order["totalAmount"], Decimal(0), False, order["paymentId"]), (order, payment)
     else:
-        assert state in ("CLOSED", "DECLINED", "REFUNDED", *(() if closed else (None,))), (order, row)
+        assert payment or not closed, (order, payment)
+        assert not payment or (payment.closed and payment.kept == 0), (order, payment)
+        assert not payment or payment.taken in (0, order["totalAmount"]), (order, payment)
     if order["status"] == Status.CANCELLED:
-        assert order["refund"] == ("DONE" if state == "REFUNDED" else "NONE"), (order, row)
+        assert order["refund"] == ("DONE" if payment and payment.taken else "NONE"), (order, payment)
     else:
         assert "refund" not in order
     assert ("reserved" in order) == (Status.RESERVED in path)

@@ -49,8 +49,11 @@ _CONFLICTS = {
     "transact_write_items": "TransactionCanceledException",
     "put_item": "TransactionConflictException",
     "update_item": "TransactionConflictException",
+    "stripe confirm": "lock_timeout",
+    "stripe cancel": "lock_timeout",
+    "stripe refund": "lock_timeout",
 }
-"""Where a conflict can strike, and how DynamoDB answers then."""
+"""Where a conflict can strike, and how DynamoDB or Stripe answers then."""
 
 _REFUSALS = {"throttled": ("ThrottlingException", 400), "failed": ("InternalServerError", 500)}
 
@@ -88,13 +91,15 @@ class Life:
     """A process's life: it dies at its call number `dies_at`, before it or after it took effect, and makes no more.
 
     `spoils` says of each call by its name which of FAULTS strikes it otherwise, or None. `at` has what else happens
-    just before a call. `calls` are the calls made, `struck` the faults that did strike.
+    just before a call, and `before` just before each call of a name. `calls` are the calls made, `struck` the faults
+    that did strike.
     """
 
     dies_at: int | None = None
     after: bool = False
     spoils: Callable[[str], str | None] = lambda _: None
     at: Mapping[int, Callable[[], object]] = field(default_factory=dict)
+    before: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     die: Callable[[], object] = lambda: None
     calls: list[Call] = field(default_factory=list)
     struck: int = 0
@@ -122,8 +127,9 @@ class Life:
             self.struck += call.fault is not None
             if call.fault == "killed before":
                 self._killed()
-        if call.number in self.at:
-            self.at[call.number]()
+        for meanwhile in (self.at.get(call.number), self.before.get(name)):
+            if meanwhile:
+                meanwhile()
         return call
 
     def attempt(self, call: Call, send: Callable[[], Any], wait: Callable[[], Exception]) -> Any:

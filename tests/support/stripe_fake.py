@@ -77,7 +77,8 @@ class Request:
 @dataclass
 class StripeFake:
     """`requests`: all that came, in order. `refunds_become`: the states of each new refund, one step for each `advance`
-    (the last one lasts). `secret_key`: the one that opens it."""
+    (the last one lasts). `secret_key`: the one that opens it. `cards_do`: what the next payments do, whatever their
+    cards would; None: as the card."""
 
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     secret_key: str = SECRET_KEY
@@ -88,6 +89,7 @@ class StripeFake:
     customers: Books = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     refunds_become: Iterator[tuple[str, ...]] = field(default_factory=lambda: itertools.repeat(("succeeded",)))
+    cards_do: Iterator[str | None] = field(default_factory=lambda: itertools.repeat(None))
     paid: Counter[str] = field(default_factory=Counter)
     """How often each payment key was paid."""
     _keys: dict[str, tuple[datetime, Any, Answer | None]] = field(default_factory=dict)
@@ -98,11 +100,15 @@ class StripeFake:
     # --- what a test says and asks ---
 
     def advance(self, time: timedelta) -> None:
-        """Let time pass: idempotency keys are forgotten, pending refunds go on."""
-        self.now += time
-        self._keys = {key: kept for key, kept in self._keys.items() if self.now - kept[0] < KEYS_LIVE}
-        for refund in self.refunds.values():
-            refund["status"] = refund["_states"].pop(0) if refund["_states"] else refund["status"]
+        """Let time pass: idempotency keys are forgotten, pending refunds go on, and what is in processing is paid."""
+        with self._lock:
+            self.now += time
+            self._keys = {key: kept for key, kept in self._keys.items() if self.now - kept[0] < KEYS_LIVE}
+            for refund in self.refunds.values():
+                refund["status"] = refund["_states"].pop(0) if refund["_states"] else refund["status"]
+            for intent in self.intents.values():
+                if intent["status"] == "processing":
+                    self._paid(intent)
 
     def add_method(self, does: str = "succeeds", method: str | None = None, customer: str | None = None) -> str:
         """A card that succeeds, declines, processing, requires_action, or needs authentication."""
@@ -161,13 +167,16 @@ class StripeFake:
 
     # --- what comes in ---
 
-    def respond(self, method: str, path: str, params: Params, headers: Mapping[str, str]) -> Answer | None:
-        """The answer; None: the connection is closed."""
-        operation, handle, name = self.route(method, path)
+    def respond(
+        self, method: str, path: str, params: Params, headers: Mapping[str, str], step: Step = None
+    ) -> Answer | None:
+        """The answer; None: the connection is closed. `step` is what this request meets."""
+        operation, name = operation_of(method, path)
+        handle: Callable[[str, Params], dict[str, Any]] = getattr(self, f"_{operation}")
         with self._lock:
             self.requests.append(Request(operation, method, path, params, headers))
             at = next((n for n, (of, _) in enumerate(self._steps) if of in (None, operation)), None)
-            step = None if at is None else self._steps.pop(at)[1]
+            step = step if step or at is None else self._steps.pop(at)[1]
         if step is Trouble.DROPPED:
             return None
         if isinstance(step, Refused):
@@ -212,14 +221,6 @@ class StripeFake:
                 answer = refused.answer
         return failed if step is Trouble.FAILED_AFTER else answer
 
-    def route(self, method: str, path: str) -> tuple[str, Callable[[str, Params], dict[str, Any]], str]:
-        """The operation, what does it, and the id in the path."""
-        for verb, pattern, operation in _ROUTES:
-            if verb == method and (match := re.fullmatch(pattern, path)):
-                handle: Callable[[str, Params], dict[str, Any]] = getattr(self, f"_{operation}")
-                return operation, handle, match.group(1) if match.groups() else ""
-        return "unknown", lambda *_: _refuse(404, None, "Unrecognized request URL"), ""
-
     # --- what is done ---
 
     def _create(self, _: str, params: Params) -> dict[str, Any]:
@@ -258,7 +259,7 @@ class StripeFake:
             _refuse(400, "resource_missing", f"No such PaymentMethod: '{name}'", param="payment_method")
         if method["_used"] or method["customer"] != intent["customer"]:
             _refuse(400, None, "The provided PaymentMethod may not be used (again), or not by this customer.")
-        does = method["_does"]
+        does = next(self.cards_do) or method["_does"]
         if does in ("processing", "requires_action") and "off_session" in params:
             intent["status"] = does
             return intent
@@ -268,6 +269,9 @@ class StripeFake:
             intent["last_payment_error"] = {"type": "card_error", "code": code, "message": "Your card was declined."}
             _refuse(402, code, "Your card was declined.", payment_intent=dict(intent))
         method["_used"] = method["customer"] is None
+        return self._paid(intent)
+
+    def _paid(self, intent: dict[str, Any]) -> dict[str, Any]:
         intent["status"] = "succeeded"
         self.paid[intent["metadata"].get("paymentKey", "")] += 1
         return intent
@@ -338,6 +342,9 @@ class StripeFake:
     def _seconds(self) -> int:
         return int(self.now.timestamp())
 
+    def _unknown(self, *_: object) -> NoReturn:
+        _refuse(404, None, "Unrecognized request URL")
+
 
 _ROUTES = (
     ("POST", "/v1/payment_intents", "create"),
@@ -351,6 +358,14 @@ _ROUTES = (
     ("GET", "/v1/refunds", "refunds"),
     ("GET", "/v1/disputes", "disputes"),
 )
+
+
+def operation_of(method: str, path: str) -> tuple[str, str]:
+    """What a request asks for, and the id in its path."""
+    for verb, pattern, operation in _ROUTES:
+        if verb == method and (match := re.fullmatch(pattern, path)):
+            return operation, match.group(1) if match.groups() else ""
+    return "unknown", ""
 
 
 def _refuse(status: int, code: str | None, message: str, **fields: Any) -> NoReturn:

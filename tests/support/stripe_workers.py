@@ -15,7 +15,7 @@ from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger
 from chalicelib.adapters.stripe_api import StripeApi
 from chalicelib.adapters.stripe_payments import StripePayments
 from tests.support.aws_calls import Killed
-from tests.support.stripe_fake import SECRET_KEY, StripeFake
+from tests.support.stripe_fake import SECRET_KEY, Step, StripeFake, operation_of
 
 T = TypeVar("T")
 
@@ -48,6 +48,22 @@ class Calls:
         raise no_answer if self.strike in (Strike.DROPPED, Strike.LOST) else Killed
 
 
+def answered(
+    fake: StripeFake, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any, step: Step = None
+) -> tuple[str, int, Mapping[str, str]]:
+    """What Stripe's library gets from the fake, without a network."""
+    target = urlsplit(url)
+    params = dict(parse_qsl(post_data or target.query))
+    answer = fake.respond(method.upper(), target.path, params, dict(headers or {}), step)
+    if answer is None:
+        raise no_answer()
+    return json.dumps(answer.body), answer.status, {}
+
+
+def no_answer() -> stripe.APIConnectionError:
+    return stripe.APIConnectionError("no answer")  # type: ignore[no-untyped-call]
+
+
 class DirectClient(stripe.HTTPClient):
     """Stripe's library calls the fake without a network."""
 
@@ -60,17 +76,11 @@ class DirectClient(stripe.HTTPClient):
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[str, int, Mapping[str, str]]:
-        target = urlsplit(url)
-        params = dict(parse_qsl(post_data or target.query))
-        lost = stripe.APIConnectionError("no answer")  # type: ignore[no-untyped-call]
-        answer = self._calls.make(
-            self._fake.route(method.upper(), target.path)[0],
-            lambda: self._fake.respond(method.upper(), target.path, params, dict(headers or {})),
-            lost,
+        return self._calls.make(
+            operation_of(method.upper(), urlsplit(url).path)[0],
+            lambda: answered(self._fake, method, url, headers, post_data),
+            no_answer(),
         )
-        if answer is None:
-            raise lost
-        return json.dumps(answer.body), answer.status, {}
 
 
 class ConditionFailed(Exception):

@@ -25,7 +25,6 @@ from botocore.config import Config
 
 from chalicelib import exact_json, service, times
 from chalicelib.adapters.executions import StateMachine
-from chalicelib.adapters.simulated_payments import SimulatedPayments
 from chalicelib.deadline import NO_DEADLINE
 from chalicelib.domain.events import EVENTS
 from chalicelib.domain.order import Refund, Status
@@ -41,6 +40,7 @@ from tests.support.events import sqs_record
 from tests.support.faults import Life, MortalFake, strike
 from tests.support.orders import NOW, a_body, an_event
 from tests.support.payments import FlakyPayments
+from tests.support.providers import Simulated, Stripe, WorldsProvider
 from tests.support.stage import Stage
 from tests.support.tables import stock_up
 from tests.support.walker import ARN, Machine
@@ -83,17 +83,17 @@ class Process:
     """A process of the service: its clients live as long as its `life`, and a new one begins with the next."""
 
     def __init__(self, world: "World") -> None:
-        self._world = world
+        self.world = world
         self.dynamodb = world.client()
         strike(self.dynamodb, self)
-        self.provider = SimulatedPayments(self.dynamodb, world.stage["PAYMENTS_TABLE"])
+        self.provider = world.provider.payments(self.dynamodb, self)
         self.payments = FlakyPayments(self.provider)
         self.start(Life())
 
     def start(self, life: Life) -> None:
         """Begin this life without what the last one remembered: prices, the queues' addresses."""
         self.life = life
-        world, nobody = self._world, cast(Any, None)
+        world, nobody = self.world, cast(Any, None)
         queue, bus = cast(Any, MortalFake(world.queue, self)), cast(Any, MortalFake(world.bus, self))
         with pytest.MonkeyPatch.context() as patch:
             if world.rate == 0:
@@ -332,9 +332,12 @@ class World:
 
     `rate` is how much faster than real time the clock runs; with 0 only `advance` moves it, and a process makes its
     calls in turn. `engine` is the setting ENGINE: with `step-functions` each execution runs once its message is done.
+    Payments are by `provider`, one of PROVIDERS.
     """
 
-    def __init__(self, stage: Stage, seed: object, rate: float = 300, engine: str = "queue") -> None:
+    def __init__(
+        self, stage: Stage, seed: object, rate: float = 300, engine: str = "queue", provider: str = "simulated"
+    ) -> None:
         self.stage = stage
         self.settings = replace(Settings.from_environment(), engine=engine)
         self.rate = rate
@@ -344,6 +347,8 @@ class World:
         self.queue = FakeQueues(self.clock, random.Random(f"{seed} queue"), stage["ORDER_DEAD_LETTERS"])
         self.bus = FakeBus(random.Random(f"{seed} bus"))
         self.machine = Machine()
+        self.stripe = Stripe(stage, self.clock, random.Random(f"{seed} cards")) if provider == "stripe" else None
+        self.provider: WorldsProvider = self.stripe or Simulated(stage)
         self.unaccounted: list[str] = []
         self.queue.on_delete = self._account_for
         self._processes: list[Process] = []
@@ -440,11 +445,10 @@ class World:
 
 
 @contextmanager
-def world_of(
-    stage: Stage, seed: object, stock: dict[str, int], rate: float = 300, engine: str = "queue"
-) -> Iterator[World]:
+def world_of(stage: Stage, seed: object, stock: dict[str, int], rate: float = 300, **how: str) -> Iterator[World]:
+    """`how`: the engine and the provider."""
     stock_up(stage, **stock)
-    world = World(stage, seed, rate, engine)
+    world = World(stage, seed, rate, **how)
     try:
         yield world
     finally:
@@ -452,15 +456,18 @@ def world_of(
 
 
 def ask(process: Process, key: str | None, quantities: dict[str, int], customer_id: str = "c1") -> Answer:
-    """POST /orders."""
-    body = exact_json.dumps(a_body(quantities, customerId=customer_id)).encode()
+    """POST /orders, with a payment method of its own."""
+    method = process.world.provider.method(customer_id)
+    body = exact_json.dumps(a_body(quantities, customerId=customer_id, paymentMethod=method)).encode()
     headers = {"content-type": "application/json", **({"idempotency-key": key} if key else {})}
     return place_order(process.service, Request(headers, {}, body, "test"))
 
 
 def produce(world: World, order_id: str, quantities: dict[str, int], **fields: Any) -> None:
     """An OrderCreated event of a producer's."""
-    body = exact_json.dumps(an_event(order_id, quantities, createdAt=None, **fields))
+    event = an_event(order_id, quantities, createdAt=None, **fields)
+    method = world.provider.method(event["customerId"])
+    body = exact_json.dumps(event | ({"paymentMethod": method} if method else {}))
     world.queue.send_message(QueueUrl=world.stage["ORDER_QUEUE"], MessageBody=body)
 
 

@@ -173,14 +173,24 @@ class Chaos:
 
 
 @pytest.mark.parametrize(
-    ("engine", "seed"),
-    [*(("queue", n) for n in range(6 * ROUNDS)), *(("step-functions", n) for n in range(4, 6 * ROUNDS))],
+    ("engine", "provider", "seed"),
+    [
+        *(("queue", "simulated", n) for n in range(6 * ROUNDS)),
+        *(("step-functions", "simulated", n) for n in range(4, 6 * ROUNDS)),
+        *(("queue", "stripe", n) for n in range(2 * ROUNDS)),
+        ("step-functions", "stripe", 0),
+    ],
 )
-def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Stage, engine: str, seed: int) -> None:
-    with world_of(real_tables, f"chaos {seed}", BEFORE, engine=engine) as world:
+def test_stock_and_money_are_conserved_whatever_happens_at_once(
+    real_tables: Stage, engine: str, provider: str, seed: int
+) -> None:
+    with world_of(real_tables, f"chaos {seed}", BEFORE, engine=engine, provider=provider) as world:
+        if world.stripe:
+            world.stripe.strange_percent = 10
         chaos = Chaos(world, batch_size=100 if seed % 6 == 5 else 10)
         chaos.run()
-        statuses = check_conserved(real_tables, BEFORE, {*chaos.ids, *chaos.produced})
+        expected = {*chaos.ids, *chaos.produced}
+        statuses = check_conserved(real_tables, BEFORE, expected, books=world.provider.books())
         check_events(world)
         check_messages(world)
         assert len(statuses) >= 3, f"too peaceful to show anything: {statuses}"
@@ -191,13 +201,25 @@ def test_stock_and_money_are_conserved_whatever_happens_at_once(real_tables: Sta
 # --- cancel against fulfilment ---
 
 
-@pytest.mark.parametrize(("engine", "rounds"), [("queue", 40 * ROUNDS), ("step-functions", 10 * ROUNDS)])
+@pytest.mark.parametrize(
+    ("engine", "provider", "seed"),
+    [
+        ("queue", "simulated", 0),
+        ("queue", "simulated", 1),
+        ("queue", "stripe", 0),
+        ("step-functions", "simulated", 0),
+    ],
+)
 def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(
-    real_tables: Stage, engine: str, rounds: int
+    real_tables: Stage, engine: str, provider: str, seed: int
 ) -> None:
     """Hundreds of orders, each cancelled by one thread while two others have its message, or its execution, in hand."""
+    rounds = (10 if engine == "step-functions" else 8 if provider == "stripe" else 20) * ROUNDS
     many = 10
-    with world_of(real_tables, "race", PLENTY, engine=engine) as world, ThreadPoolExecutor(12) as pool:
+    with (
+        world_of(real_tables, f"race {seed}", PLENTY, engine=engine, provider=provider) as world,
+        ThreadPoolExecutor(12) as pool,
+    ):
         people, one, other = world.process(), world.process(), world.process()
 
         def cancel(order_id: str, delay: float) -> None:
@@ -213,7 +235,7 @@ def test_a_cancel_races_with_fulfilment_and_whoever_comes_first_wins(
                 cancelled.result(30)
             assert all(consumed.result(30) for consumed in both)
         world.come_to_rest()
-        assert check_conserved(real_tables, PLENTY) == {"CANCELLED": rounds * many}
+        assert check_conserved(real_tables, PLENTY, books=world.provider.books()) == {"CANCELLED": rounds * many}
         check_events(world)
         stored = real_tables.items("ORDERS_TABLE")
         assert {order["refund"] for order in stored} == {"DONE", "NONE"}
@@ -243,38 +265,33 @@ MOST_CALLS = 40
 
 
 @pytest.mark.parametrize(
-    ("engine", "after", "lost", "more"),
+    ("engine", "after", "lost", "more", "provider"),
     [
-        ("queue", False, False, 0),
-        ("queue", True, False, 0),
-        ("queue", False, True, 0),
-        ("queue", True, True, 0),
-        ("queue", True, False, 5),
-        ("step-functions", False, False, 0),
-        ("step-functions", True, True, 0),
+        *(("queue", after, lost, 0, "simulated") for lost in (False, True) for after in (False, True)),
+        ("queue", True, False, 5, "simulated"),
+        ("queue", True, True, 2, "stripe"),
+        ("step-functions", False, False, 0, "simulated"),
+        ("step-functions", True, True, 0, "simulated"),
     ],
     ids=[
-        "before",
-        "after",
-        "before, messages lost",
-        "after, messages lost",
-        "after, in a batch of up to a hundred",
+        *("before", "after", "before, messages lost", "after, messages lost", "after, in a batch of up to a hundred"),
+        "after, messages lost, with Stripe",
         "step functions, before",
         "step functions, after, messages lost",
     ],
 )
 def test_a_process_killed_between_any_two_of_its_calls_leaves_nothing_half_done(
-    real_tables: Stage, engine: str, after: bool, lost: bool, more: int
+    real_tables: Stage, engine: str, after: bool, lost: bool, more: int, provider: str
 ) -> None:
     """Be it placing or consuming. A message lost before its order was created is its producer's to send again.
 
     `more` orders of a producer make the batch one whose deletions and events take several calls, side by side; of its
     calls only every third is one to die at; with Step Functions, where an order takes more calls, every fifth.
     """
-    gap, most = (3 if more else 1), MOST_CALLS + 3 * more
+    gap, most = (3 if more else 1), MOST_CALLS + (15 if provider == "stripe" else 3) * more
     if engine == "step-functions":
         gap, most = 5, 2 * MOST_CALLS
-    with world_of(real_tables, f"kill {after}", BEFORE, engine=engine) as world:
+    with world_of(real_tables, f"kill {after}", BEFORE, engine=engine, provider=provider) as world:
         people, consumer = world.process(), world.process()
         people.provider.decline_percent = consumer.provider.decline_percent = 30
         expected: set[str] = set()
@@ -291,7 +308,7 @@ def test_a_process_killed_between_any_two_of_its_calls_leaves_nothing_half_done(
             if lost:
                 world.queue.lose(real_tables["ORDER_QUEUE"], statuses_in(real_tables))
             world.come_to_rest()
-            check_conserved(real_tables, BEFORE, expected, closed=not lost)
+            check_conserved(real_tables, BEFORE, expected, not lost, world.provider.books())
             if not died:
                 break
         assert 10 < number < most - gap
@@ -361,6 +378,17 @@ def test_two_hundred_equal_requests_at_once_are_one_order_and_two_hundred_equal_
         check_one_order(world, at_once(200, lambda _: ask(process, key, {"p1": 1})))
         world.come_to_rest()
         assert check_conserved(real_tables, PLENTY) == {"CONFIRMED": 1}
+
+
+def test_of_many_equal_requests_each_with_a_payment_method_of_its_own_one_method_pays(real_tables: Stage) -> None:
+    """As a double submit makes them: a token of the provider is used once."""
+    with world_of(real_tables, "tokens", PLENTY, provider="stripe") as world:
+        process = world.process()
+        check_one_order(world, at_once(32, lambda _: ask(process, "k1", {"p1": 1})))
+        world.come_to_rest()
+        assert check_conserved(real_tables, PLENTY, books=world.provider.books()) == {"CONFIRMED": 1}
+        assert world.stripe
+        assert [method["_used"] for method in world.stripe.fake.methods.values()].count(True) == 1
 
 
 def test_of_unlike_orders_at_once_under_one_key_one_stands_and_the_others_are_refused(real_tables: Stage) -> None:
