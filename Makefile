@@ -141,7 +141,7 @@ soak: $(STAMP)
 chaos: $(STAMP)
 	@exec $(VENV)/bin/python -m tests.faults.chaos $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(PLANTED),--planted) \
-	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)')
+	  $(if $(PROCESSES),--processes) $(if $(ORDERS),--orders '$(ORDERS)') $(if $(PROVIDER),--provider '$(PROVIDER)')
 
 ROUNDS ?= 500
 

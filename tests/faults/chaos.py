@@ -1,7 +1,7 @@
 """Random schedules, for as long as one likes: `make chaos MINUTES=30`. Status 1, and a schedule, if a promise breaks.
 
 `make chaos SCHEDULE='…'` plays one schedule again, `PROCESSES=1` kills real processes while ORDERS=10000 come in, and
-`PLANTED=1` looks for mistakes planted in a copy of the service.
+`PLANTED=1` looks for mistakes planted in a copy of the service. With `PROVIDER=stripe` customers pay by Stripe.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.faults.machine import Violation, read, search
 from tests.faults.planted import PLANTED, examples_until_found
@@ -20,6 +21,7 @@ from tests.faults.play import Play, Tally
 from tests.faults.processes import RATE, running
 from tests.support import dynamodb_local
 from tests.support.faults import retrying_at_once
+from tests.support.providers import PROVIDERS
 from tests.support.stage import Stage, dummy_environment, tables_on_dynamodb_local
 
 EXAMPLES, STEPS = 50, 25
@@ -41,9 +43,10 @@ def quiet_stage() -> Iterator[Stage]:
         yield stage
 
 
-def explore(stage: Stage, minutes: float, seeded: int, *, shorten: bool = True) -> int:
+def explore(stage: Stage, minutes: float, seeded: int, *, shorten: bool = True, provider: str = "simulated") -> int:
     """Search with one seed after the other; 1 if a promise breaks."""
     tally = Tally()
+    how: dict[str, Any] = {"examples": EXAMPLES, "steps": STEPS, "shorten": shorten, "provider": provider}
     began = said = time.monotonic()
 
     def line() -> str:
@@ -61,11 +64,11 @@ def explore(stage: Stage, minutes: float, seeded: int, *, shorten: bool = True) 
     while True:
         played = tally.examples
         try:
-            search(stage, tally, examples=EXAMPLES, steps=STEPS, seeded=seeded, on_example=progress, shorten=shorten)
+            search(stage, tally, seeded=seeded, on_example=progress, **how)
         except Violation as violation:
             print(line())
             print(f"A promise is broken, after {played + violation.examples} examples (seed {seeded}). Again:\n")
-            print(f"  make chaos SCHEDULE='{violation.schedule}'\n")
+            print(f"  make chaos SCHEDULE='{violation.schedule}' PROVIDER={provider}\n")
             traceback.print_exception(violation.__cause__, limit=-3, file=sys.stdout)
             return 1
         if time.monotonic() - began > 60 * minutes:
@@ -78,11 +81,11 @@ def explore(stage: Stage, minutes: float, seeded: int, *, shorten: bool = True) 
     return 0
 
 
-def again(stage: Stage, text: str) -> int:
+def again(stage: Stage, text: str, provider: str = "simulated") -> int:
     """Play one schedule; 1 if a promise breaks."""
     schedule = read(text)
     try:
-        Play(stage).play(schedule)
+        Play(stage, provider=provider).play(schedule)
     except Exception:  # noqa: BLE001 - whatever breaks is what the schedule shows
         traceback.print_exc(limit=-3, file=sys.stdout)
         print("A promise is broken.")
@@ -91,13 +94,13 @@ def again(stage: Stage, text: str) -> int:
     return 0
 
 
-def processes(orders: int, seeded: int) -> int:
+def processes(orders: int, seeded: int, provider: str) -> int:
     """Kill real processes while so many orders come in; 1 if a promise breaks."""
     dummy_environment()
     print(f"Real processes, {orders} orders, seed {seeded}; the clock runs {RATE:g} times as fast.", flush=True)
     with (
         dynamodb_local.running() as endpoint,
-        running(endpoint, orders, seeded, lambda line: print(line, flush=True)) as run,
+        running(endpoint, orders, seeded, lambda line: print(line, flush=True), provider) as run,
     ):
         try:
             ends = run.run()
@@ -131,18 +134,20 @@ def main() -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE", help="a file that holds a schedule to play")
     parser.add_argument("--planted", action="store_true", help="look for mistakes planted in a copy of the service")
     parser.add_argument("--processes", action="store_true", help="real processes, killed at random")
+    parser.add_argument("--provider", choices=PROVIDERS, default=PROVIDERS[0], help="whom the customers pay by")
     parser.add_argument("--orders", type=int, default=10_000, help="how many, with --processes")
     given = parser.parse_args()
     seeded = int(time.time()) if given.seed is None else given.seed
     if given.processes:
-        return processes(given.orders, seeded)
+        return processes(given.orders, seeded, given.provider)
     if given.planted:
         return plant(given.minutes, seeded)
     with quiet_stage() as stage:
         if given.replay or given.schedule:
-            return again(stage, given.replay.read_text("utf-8") if given.replay else given.schedule)
+            text = given.replay.read_text("utf-8") if given.replay else given.schedule
+            return again(stage, text, given.provider)
         print(f"Random schedules for {given.minutes:g} minutes, seed {seeded}.", flush=True)
-        return explore(stage, given.minutes, seeded, shorten=not given.first)
+        return explore(stage, given.minutes, seeded, shorten=not given.first, provider=given.provider)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ class _Machine(RuleBasedStateMachine):
 
     stage: Stage
     tally: Tally
+    provider: str
     on_example: Callable[[], object]
     begun = 0
     broken_after = 0
@@ -115,7 +116,7 @@ class _Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         type(self).begun += 1
-        self.play = type(self).last = Play(self.stage, self.tally)
+        self.play = type(self).last = Play(self.stage, self.tally, self.provider)
         self.failed = False
 
     def act(self, name: str, arguments: Mapping[str, Any]) -> None:
@@ -162,10 +163,11 @@ def search(
     seeded: int,
     on_example: Callable[[], object] = lambda: None,
     shorten: bool = True,
+    provider: str = "simulated",
 ) -> None:
     """Play so many random schedules of at most so many steps. Raises Violation. The same seed finds the same ones."""
     rules = {f"{name}_{n}": _rule(name, kind, n) for name, kind in STEPS.items() for n in range(kind.chances)}
-    own = {"stage": stage, "tally": tally, "on_example": staticmethod(on_example)}
+    own = {"stage": stage, "tally": tally, "provider": provider, "on_example": staticmethod(on_example)}
     machine: Any = seed(seeded)(type("Machine", (_Machine,), rules | own))
     try:
         run_state_machine_as_test(

@@ -32,7 +32,7 @@ from tests.support.faults import FAULTS, Life, life
 from tests.support.orders import ANYBODY, NOW, an_event
 from tests.support.payments import TimesOut
 from tests.support.stage import Stage
-from tests.support.tables import books_in, stock_up
+from tests.support.tables import stock_up
 from tests.support.template import ROOT
 from tests.support.world import MAX_RECEIVES, FakeQueues, Process, World, ask, check_events
 
@@ -112,12 +112,12 @@ def known_ids() -> Iterator[None]:
 
 
 class Play:
-    """A world, and those who act in it. The stage is empty before and after."""
+    """A world, and those who act in it; they pay by `provider`. The stage is empty before and after."""
 
-    def __init__(self, stage: Stage, tally: Tally | None = None) -> None:
+    def __init__(self, stage: Stage, tally: Tally | None = None, provider: str = "simulated") -> None:
         self.stage, self.tally = stage, tally or Tally()
         self.schedule: list[Step] = []
-        self.world = World(stage, "chaos", rate=0)
+        self.world = World(stage, "chaos", rate=0, provider=provider)
         self.pick = Picked()
         self.queue = self.world.queue = Queues(self.world.clock, self.pick, stage["ORDER_DEAD_LETTERS"])
         self.world.bus._chance = self.pick
@@ -249,9 +249,10 @@ class Play:
     def produce(self, order: int = 0, units: int = 0) -> None:
         """An event about the producer's order number `order`; the same number with other units is another order."""
         order_id = f"ORD-{order}"
-        body = exact_json.dumps(an_event(order_id, CONTENTS[units], createdAt=None, customerId=CUSTOMER))
+        method = self.world.provider.method(CUSTOMER)
+        event = an_event(order_id, CONTENTS[units], createdAt=None, customerId=CUSTOMER, paymentMethod=method)
         self.produced.setdefault(order_id, []).append(units)
-        self._send(body)
+        self._send(exact_json.dumps(event))
         self.expected.add(order_id)
         self._name(order_id)
 
@@ -300,6 +301,7 @@ class Play:
                 process.payments.trouble = lambda *_: trouble
                 self.world.consume(process, records)
                 process.payments.over()
+                process.provider.decline_percent = 0
         self.queue.twice = self.world.bus.fails = 0.0
 
     def work(self) -> None:
@@ -415,22 +417,21 @@ class Play:
             operations.deliver(order_id, ANYBODY)
         self.come_to_rest()
         self.check()
-        before, books = self._orders(), books_in(self.stage)
+        before = self._orders()
         self.world.clock.advance(days=92)
         self.clients.windows_end()
         self.sweep()
         self.queue.drop(self.stage["ORDER_DEAD_LETTERS"], lambda message: self._age(message) > LETTER_LIFE)
         gone = before.keys() - self._orders().keys()
-        self._forget({order_id: before[order_id] for order_id in gone}, books)
+        self._forget({order_id: before[order_id] for order_id in gone})
 
-    def _forget(self, gone: dict[str, Any], books: dict[str, Any]) -> None:
+    def _forget(self, gone: dict[str, Any]) -> None:
         """These orders were as they should be, and are deleted: nothing may ever be heard of them again."""
         for order in gone.values():
             if order["status"] in SOLD:
                 for product_id, units in order["reserved"].items():
                     self.stock_before[product_id] -= int(units)
-            if order["paymentKey"] in books:
-                self._delete("PAYMENTS_TABLE", order["paymentKey"])
+            self.world.provider.forget(order["paymentKey"])
         self.clients.forget(set(gone))
         self.expected -= gone.keys()
         for known in (self.cancelled, self.reached, self.produced):
@@ -518,7 +519,7 @@ class Play:
 
     def check(self) -> Counter[str]:
         """Every promise, now that all is quiet; how many orders have come to which end."""
-        ends = check_conserved(self.stage, self.stock_before)
+        ends = check_conserved(self.stage, self.stock_before, books=self.world.provider.books())
         check_events(self.world)
         orders = self._orders()
         assert self.expected <= orders.keys(), f"lost: {self.expected - orders.keys()}"
@@ -570,8 +571,11 @@ class Play:
         return any(order.get("outboxDueAt", "9") <= now for order in self._orders().values())
 
     def is_early(self) -> bool:
-        """Whether the order of the first release, which is as old as the world, may still be under way."""
-        return self.golden not in self.named and self.world.clock() < NOW + timedelta(days=1)
+        """Whether the order of the first release, which is as old as the world, may still be under way.
+
+        That release had no provider but the simulation.
+        """
+        return not self.world.stripe and self.golden not in self.named and self.world.clock() < NOW + timedelta(days=1)
 
     def _age(self, message: Any) -> timedelta:
         age: timedelta = self.world.clock() - message.sent_at

@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
+from datetime import datetime
+from itertools import pairwise, repeat
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,9 @@ from tests.faults.unkind_aws import UnkindAws
 from tests.support.conservation import check_conserved
 from tests.support.network import free_port
 from tests.support.orders import a_body, an_event
+from tests.support.providers import Simulated, Stripe, WorldsProvider
 from tests.support.stage import Stage
+from tests.support.stripe_fake import LOCKED, Step, Trouble
 from tests.support.tables import stock_up
 from tests.support.template import ROOT, Template, create_tables
 from tests.support.world import check_events
@@ -41,6 +44,9 @@ APIS, CONSUMERS, CLIENTS = 3, 3, 8
 STOCK = {"p1": 1_000_000, "p2": 1_000_000, "rare": 50}
 DECLINED_PERCENT = 5
 MAX_BACKLOG = 300
+TROUBLES: Sequence[Step] = (Trouble.DROPPED, Trouble.LOST, Trouble.FAILED, Trouble.FAILED_AFTER, LOCKED)
+"""What a request to Stripe meets now and then."""
+
 CALLS_BETWEEN_KILLS = 100
 """On average, of all processes together: so a slow machine kills no more of them than a fast one."""
 
@@ -83,8 +89,16 @@ class Workers:
 class Run:
     """One run of so many orders. `say` is handed a line every few seconds."""
 
-    def __init__(self, stage: Stage, aws: UnkindAws, orders: int, seed: int, say: Callable[[str], object]) -> None:
-        self.stage, self.aws, self.orders, self.say = stage, aws, orders, say
+    def __init__(
+        self,
+        stage: Stage,
+        aws: UnkindAws,
+        orders: int,
+        seed: int,
+        say: Callable[[str], object],
+        provider: WorldsProvider,
+    ) -> None:
+        self.stage, self.aws, self.orders, self.say, self.provider = stage, aws, orders, say, provider
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.expected: set[str] = set()
@@ -156,6 +170,9 @@ class Run:
             calls = self.aws.counts["calls"] + self.chance.randrange(2 * CALLS_BETWEEN_KILLS)
             self.workers.kill(self.chance.choice(list(self.workers.alive)))
             self.counts["killed"] += 1
+            if isinstance(self.provider, Stripe):
+                self.provider.fake.spoil(None, self.chance.choice(TROUBLES))
+                self.counts["requests to Stripe spoiled"] += 1
 
     # --- clients and a producer ---
 
@@ -178,15 +195,19 @@ class Run:
             return next(self.numbers, None)
 
     def _produce(self, order_id: str, quantities: dict[str, int], chance: random.Random) -> None:
-        body = exact_json.dumps(an_event(order_id, quantities, createdAt=None))
+        method = self.provider.method("CUST-1")
+        body = exact_json.dumps(an_event(order_id, quantities, createdAt=None, paymentMethod=method))
         for _ in range(chance.choice((1, 1, 2))):
             self.aws.queue.send_message(QueueUrl=self.stage["ORDER_QUEUE"], MessageBody=body)
         self.expected.add(order_id)
 
     def _place(self, number: int, quantities: dict[str, int], with_key: bool, chance: random.Random) -> None:
-        body = exact_json.dumps(a_body(quantities, customerId=f"c{number}"))
         headers = {"Idempotency-Key": f"key-{number}"} if with_key else {}
-        answers = [self._ask("/orders", body, headers, chance) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+        answers = []
+        for _ in range(chance.choice((1, 1, 1, 2, 3))):
+            method = self.provider.method(f"c{number}")
+            body = exact_json.dumps(a_body(quantities, customerId=f"c{number}", paymentMethod=method))
+            answers.append(self._ask("/orders", body, headers, chance))
         ids = [str(json.loads(said)["orderId"]) for status, said in answers if status == 201]
         if len(ids) != len(answers) or len(set(answers)) != len(set(ids)) or (with_key and len(set(ids)) != 1):
             self.broken.append(f"equal requests were answered {answers}")
@@ -233,7 +254,7 @@ class Run:
     def check(self) -> Counter[str]:
         assert not self.broken, self.broken
         self._check_keyless()
-        ends = check_conserved(self.stage, STOCK, self.expected)
+        ends = check_conserved(self.stage, STOCK, self.expected, books=self.provider.books())
         seen: Any = SimpleNamespace(stage=self.stage, bus=self.aws.bus)
         check_events(seen)
         assert self.aws.queue.letters_for_people() == self.poison, "other dead letters than there should be"
@@ -257,20 +278,23 @@ class Run:
 
 
 @contextmanager
-def running(engine: str, orders: int, seed: int, say: Callable[[str], object]) -> Iterator[Run]:
+def running(
+    engine: str, orders: int, seed: int, say: Callable[[str], object], provider: str = "simulated"
+) -> Iterator[Run]:
     """A run that is ready to begin, on tables of its own of this DynamoDB Local."""
     stage = Stage(f"c{seed}-{os.getpid()}", dynamodb_endpoint=engine)
     began = time.time()
-    aws = UnkindAws(stage, engine, workers.fast_clock(began, RATE), seed)
+    clock = workers.fast_clock(began, RATE)
+    aws = UnkindAws(stage, engine, clock, seed)
     aws.start()
     tables = create_tables(stage.dynamodb, Template.load({"Stage": stage.name}))
     stock_up(stage, **STOCK)
     own = {"CHAOS_BEGAN": str(began), "CHAOS_RATE": str(RATE), "AWS_ENDPOINT_URL": aws.url, "LOG_LEVEL": "CRITICAL"}
     percent = {"FAIL_PAYMENT_PERCENT": str(DECLINED_PERCENT), "LOG_FORMAT": "text"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (stage.settings | own | percent).items():
+    with pytest.MonkeyPatch.context() as patch, _paying(stage, provider, clock, seed) as (pays, where):
+        for name, value in (stage.settings | own | percent | where).items():
             patch.setenv(name, value)
-        run = Run(stage, aws, orders, seed, say)
+        run = Run(stage, aws, orders, seed, say, pays)
         try:
             yield run
         finally:
@@ -278,3 +302,17 @@ def running(engine: str, orders: int, seed: int, say: Callable[[str], object]) -
             aws.stop()
             for table in tables:
                 stage.dynamodb.delete_table(TableName=table)
+
+
+@contextmanager
+def _paying(
+    stage: Stage, provider: str, clock: Callable[[], datetime], seed: int
+) -> Iterator[tuple[WorldsProvider, dict[str, str]]]:
+    """What the processes pay by, and the environment that says so."""
+    if provider == "stripe":
+        stripe = Stripe(stage, clock, random.Random(seed), decline_percent=DECLINED_PERCENT)
+        stripe.fake.refunds_become = repeat(("succeeded",))  # recovery asks too seldom for one that is pending
+        with stripe.over_http():
+            yield stripe, {"CHAOS_STRIPE": stripe.url}
+    else:
+        yield Simulated(stage), {}

@@ -18,7 +18,9 @@ from tests.faults.machine import STEPS, Violation, read, search
 from tests.faults.planted import PLANTED, Planted
 from tests.faults.play import Tally
 from tests.faults.processes import running
+from tests.faults.scenarios import WITH
 from tests.faults.schedules import InvalidSchedule, Step, to_text
+from tests.support.providers import PROVIDERS
 from tests.support.stage import Stage
 from tests.support.tables import forget_order
 from tests.support.template import ROOT
@@ -43,13 +45,14 @@ def shown(schedule: list[Step]) -> list[tuple[str, dict[str, object]]]:
 
 
 @pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("provider", "examples"), [("simulated", EXAMPLES), ("stripe", EXAMPLES // 2)])
 def test_whatever_happens_in_whatever_order_every_promise_is_kept(
-    real_tables: Stage, record_property: Callable[[str, object], None]
+    real_tables: Stage, provider: str, examples: int, record_property: Callable[[str, object], None]
 ) -> None:
     tally = Tally()
-    search(real_tables, tally, examples=EXAMPLES, steps=STEPS_EACH, seeded=1)
-    record_property("schedules", ("random schedules", tally.examples))
-    assert tally.struck.total() > EXAMPLES / 2, f"too peaceful to show anything: {tally}"
+    search(real_tables, tally, examples=examples, steps=STEPS_EACH, seeded=1, provider=provider)
+    record_property("schedules", (f"random schedules{WITH[provider]}", tally.examples))
+    assert tally.struck.total() > examples / 2, f"too peaceful to show anything: {tally}"
     assert len(tally.ends) >= 3
 
 
@@ -114,9 +117,12 @@ def test_the_page_has_every_step_and_every_planted_mistake() -> None:
     assert [mistake for mistake, _ in rows] == [planted.mistake for planted in PLANTED]
 
 
-def test_real_processes_that_are_killed_keep_every_promise_and_what_is_broken_is_noticed(dynamodb_local: str) -> None:
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_real_processes_that_are_killed_keep_every_promise_and_what_is_broken_is_noticed(
+    dynamodb_local: str, provider: str
+) -> None:
     said: list[str] = []
-    with running(dynamodb_local, orders=40, seed=1, say=said.append) as run:
+    with running(dynamodb_local, orders=40, seed=1, say=said.append, provider=provider) as run:
         ends = run.run()
         assert ends.total() == 40
         assert run.counts["killed"]

@@ -4,6 +4,7 @@
 takes the place of a killed one at once. It answers with the process id, and ends them all when its input ends.
 
 Their clock is faster than real time: NOW was at CHAOS_BEGAN, in seconds since 1970, and CHAOS_RATE is how much faster.
+They pay by Stripe if CHAOS_STRIPE says at which address.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,13 +41,20 @@ if __name__ == "__main__":
     # Before the service is imported, which takes its clock from here.
     times.utc_now = fast_clock(float(os.environ["CHAOS_BEGAN"]), float(os.environ["CHAOS_RATE"]))
 
+from chalicelib import service as composition  # noqa: E402
 from chalicelib import telemetry  # noqa: E402
+from chalicelib.adapters import clients  # noqa: E402
+from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger  # noqa: E402
+from chalicelib.adapters.stripe_api import StripeApi  # noqa: E402
+from chalicelib.adapters.stripe_payments import StripePayments  # noqa: E402
 from chalicelib.service import service  # noqa: E402
+from chalicelib.settings import Settings  # noqa: E402
 from local.invoking import Function  # noqa: E402
 from local.schedules import schedules  # noqa: E402
 from local.server import ApiServer, listen  # noqa: E402
 from local.settings import read_json  # noqa: E402
 from local.stack import import_app  # noqa: E402
+from tests.support.stripe_fake import SECRET_KEY  # noqa: E402
 
 
 def api(app: Chalice, config: Config, port: str) -> None:
@@ -106,6 +114,14 @@ SERVER: list[int] = []
 ROLES: dict[str, Callable[[Chalice, Config, str], None]] = {"api": api, "consumer": consumer, "recover": recover}
 
 
+def pay_by_stripe(address: str) -> None:
+    """From now on a service is made with Stripe at this address."""
+    settings, clock = Settings.from_environment(), times.utc_now
+    ledger = PaymentLedger(clients.dynamodb(), settings.payments_table, "stripe", clock)
+    payments = StripePayments(StripeApi(SECRET_KEY, address), ledger)
+    composition.compose = partial(composition.compose, payments=payments)
+
+
 def main() -> None:
     """Fork a process for each line such as `api 8001`, and answer with its id."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
@@ -116,6 +132,8 @@ def main() -> None:
         user_provided_params={"chalice_app": app, "project_dir": str(ROOT)},
         config_from_disk=read_json(ROOT / ".chalice" / "config.json"),
     )
+    if address := os.environ.get("CHAOS_STRIPE"):
+        pay_by_stripe(address)
     # Made once, before anything is forked.
     service()
     telemetry.logger()
