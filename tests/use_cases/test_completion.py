@@ -437,7 +437,7 @@ class Ports:
     published: list[str] = field(default_factory=list)
     commits: list[Sequence[OutboxUpdate]] = field(default_factory=list)
 
-    def refund(self, orders: Sequence[Order]) -> list[Any]:
+    def refund(self, orders: Sequence[Order], _: Deadline) -> list[Any]:
         self.refunded += [order.order_id for order in orders]
         return [self._case(order.order_id).answer for order in orders]
 
