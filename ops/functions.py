@@ -30,6 +30,7 @@ _INVOKED_BY = {
     "api_handler": {"apigateway.amazonaws.com"},
     "recover": {"events.amazonaws.com"},
     "dead_letter_monitor": {"events.amazonaws.com"},
+    "reconcile_payments": {"events.amazonaws.com"},
 }
 """Who may invoke a function by its resource policy. A queue's mapping needs none."""
 

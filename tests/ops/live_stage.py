@@ -7,7 +7,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -31,8 +31,8 @@ from deploy.template import merge_template, resources_template
 from ops import stages
 from ops.cli import ops
 from ops.template import UNRESOLVED, Template
+from tests.deploy.packages import configured
 from tests.deploy.support.commands import SIMULATED_ON_PROD
-from tests.support.step_functions import step_functions
 from tests.support.tables import create_like
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -126,11 +126,10 @@ def live_stage(
         answers.watch(client)
         return client
 
-    wanted = {**(SIMULATED_ON_PROD if stage == "prod" else {}), **(settings or {})}
+    simulated = SIMULATED_ON_PROD if stage == "prod" else {}
     with (
         mock_aws(config={"lambda": {"use_docker": False}}),
-        step_functions(stage) if wanted.get("ENGINE") == "step-functions" else nullcontext(),
-        patch.dict(config()["stages"][stage]["environment_variables"], wanted),
+        configured(stage, {**simulated, **(settings or {})}),
         patch.object(stages, "config", config),
     ):
         _Deployment(stage, packaged, alias, restored).deploy(answers)
@@ -298,9 +297,10 @@ class _Deployment:
 
     def _schedules(self) -> None:
         events = boto3.client("events")
-        for name in ("recover", "dead_letter_monitor"):
+        often = {"recover": "1 minute", "dead_letter_monitor": "1 minute", "reconcile_payments": "1 day"}
+        for name in often.keys() & functions_of(self.stage).keys():
             rule = f"{self.name(name)}-event"
-            arn = events.put_rule(Name=rule, ScheduleExpression="rate(1 minute)")["RuleArn"]
+            arn = events.put_rule(Name=rule, ScheduleExpression=f"rate({often[name]})")["RuleArn"]
             events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": self.arn(name)}])
             self._permit(name, "events.amazonaws.com", arn)
 
@@ -373,7 +373,7 @@ class _Deployment:
         boto3.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="ann@example.com")
         document = merge_template(self.stage) if self.packaged else resources_template(self.stage)
         names = {logical_id: self.name(name) for name, logical_id in functions_of(self.stage).items()}
-        names |= {f"{function}.Version": "1" for function in functions_of(self.stage).values()}
+        names |= {f"{logical_id}.Version": "1" for logical_id in names}
         names |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
         cloudwatch: Any = boto3.client("cloudwatch")
         for alarm in Template(document, {"Stage": self.stage, "RestoredTables": self.restored, **names}).of_type(

@@ -26,7 +26,7 @@ def place(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def way(place: str) -> Iterator[tuple[str, Answers]]:
     """`prod`, with a key at this place."""
-    with live_stage("prod", packaged=True, settings={"STRIPE_KEY": place}) as answers:
+    with live_stage("prod", packaged=True, settings={"PAYMENTS": "stripe", "STRIPE_KEY": place}) as answers:
         keep(place, KEY)
         yield "prod", answers
 
@@ -123,18 +123,19 @@ def test_a_consumer_that_reads_another_place_than_the_configuration_says_is_red(
     stage: str, place: str, answers: Answers
 ) -> None:
     def elsewhere(answer: dict[str, Any]) -> None:
-        answer["Environment"]["Variables"] |= {"STRIPE_KEY": "ssm:/elsewhere", "PAYMENTS": "stripe"}
+        answer["Environment"]["Variables"] |= {"STRIPE_KEY": "ssm:/elsewhere", "PAYMENTS": "simulated"}
 
     answers.change("GetFunctionConfiguration", elsewhere)
     result = operate("stage", "check", stage, "--json")
     found = {text for each in json.loads(result.stdout) for text in each["differences"]}
-    assert {f"STRIPE_KEY: 'ssm:/elsewhere', should be '{place}'", "PAYMENTS: 'stripe', should be 'not set'"} <= found
+    assert {f"STRIPE_KEY: 'ssm:/elsewhere', should be '{place}'", "PAYMENTS: 'simulated', should be 'stripe'"} <= found
 
 
 def test_a_prod_without_money_is_red_unless_it_says_so(stage: str) -> None:
     settings = stage_config(stage)["environment_variables"]
-    assert differences(stage) == set()
-    with patch.dict(settings, PAYMENTS_SIMULATED_ON_PROD=""):
+    with patch.dict(settings, PAYMENTS="simulated"):
+        assert differences(stage) == set()
+    with patch.dict(settings, PAYMENTS="simulated", PAYMENTS_SIMULATED_ON_PROD=""):
         ((kind, sentence),) = differences(stage)
         assert (kind, sentence.partition(":")[0]) == ("payments", "prod has PAYMENTS=simulated")
         assert operate("stage", "check", stage).exit_code == 1
@@ -142,7 +143,7 @@ def test_a_prod_without_money_is_red_unless_it_says_so(stage: str) -> None:
 
 def test_a_consumer_that_may_be_ended_before_a_payment_is_red(stage: str) -> None:
     """The time limits of the functions, and so the queue's, are compared with the configuration."""
-    with patch.dict(stage_config(stage)["environment_variables"], PAYMENTS="stripe"):
+    with patch.dict(stage_config(stage)["lambda_functions"]["order_consumer"], lambda_timeout=29):
         ((kind, sentence),) = differences(stage)
     assert (kind, "lambda_timeout must be 30 or more" in sentence) == ("payments", True)
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from unittest.mock import patch
 
 import boto3
 import botocore.loaders
@@ -24,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import policies, stages
 from deploy.vendoring import vendor
+from tests.deploy.packages import configured
 from tests.deploy.support.commands import unwatched
 from tests.deploy.support.emulator import Emulator, kept, listens
 from tests.support.network import free_port
@@ -145,15 +145,11 @@ class Deployment:
         own = document["stages"][STAGE]
         settings = {"PAYMENTS": "stripe", "STRIPE_KEY": f"secretsmanager:{name}", "STRIPE_URL": url}
         own["environment_variables"] |= settings
-        own["lambda_functions"]["order_consumer"]["lambda_timeout"] = 30
-        file = f"policy-{STAGE}-reconcile_payments.json"
-        own["lambda_functions"]["reconcile_payments"] = {"iam_policy_file": file, "lambda_timeout": 300}
+        with configured(STAGE, settings):
+            own["lambda_functions"] = json.loads(json.dumps(stages.stage_config(STAGE)["lambda_functions"]))
+            for file, policy in policies.files():
+                (config.parent / file).write_text(_with_extra_actions(policy), "utf-8")
         config.write_text(json.dumps(document, indent=2), "utf-8")
-        with patch.dict(stages.stage_config(STAGE)["environment_variables"], settings):
-            readers = policies.WITH_STRIPE.keys() & stages.functions_of(STAGE).keys()
-            written = {function: json.dumps(policies.static_policy(function, STAGE)) for function in readers}
-        for function, policy in written.items():
-            (config.parent / f"policy-{STAGE}-{function}.json").write_text(_with_extra_actions(policy), "utf-8")
         vendor(self.project / "vendor")
         self.redeploy()
 
