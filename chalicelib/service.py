@@ -45,7 +45,6 @@ class Service:
     """The use cases, with all that they need.
 
     `given_payments` None: those of the settings; `given_executions` None: those of the state machine in the settings.
-
     `sleep` takes seconds, `random` is 0 to 1. `payment_timeout`: the seconds that a batch waits for its payments; None:
     those of the provider.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.deadline import NO_DEADLINE, Deadline
 from chalicelib.domain.changes import FIRST_RETRY_AFTER, Change, Create, Move
-from chalicelib.domain.order import Order, OutboxEntry
+from chalicelib.domain.order import Order, OutboxEntry, Status
 from chalicelib.domain.outcomes import (
     Charged,
     Committed,
@@ -27,6 +27,7 @@ from chalicelib.domain.request import FieldError, OrderRequest
 from chalicelib.faults import Unavailable
 from chalicelib.use_cases.committing import BatchCommitter
 from chalicelib.use_cases.fulfilment import Fulfilment
+from chalicelib.use_cases.ports import Message
 from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem
 from tests.support.orders import NOW, PRICE, an_order
 
@@ -198,3 +199,18 @@ def test_orders_that_the_catalogue_is_needed_for_wait_for_it_and_the_others_do_n
     outcomes = world.fulfil(delivery("new", carries_key=False), delivery("paid"), delivery("lost"))
     assert outcomes == [Retry("no catalogue"), Done(), Retry("no catalogue")]
     assert (ending(world.orders["paid"]), world.orders.keys() - STORED) == (ENDS["paid"], set())
+
+
+def test_a_delivery_of_several_messages_has_the_id_of_the_one_sent_last() -> None:
+    sent_at = {"a": 1, "b": 3, "c": 2}
+    messages = [Message(name, name, "{}", 1, sent, {}) for name, sent in sent_at.items()]
+    assert replace(delivery("paid"), message_id="a").of_last(messages) == replace(delivery("paid"), message_id="b")
+
+
+def test_a_delivery_of_a_stored_order_is_of_that_order_and_its_key() -> None:
+    stored, message = an_order("o1", status=Status.RESERVED), Message("m", "r", "{}", 1, 1, {})
+    asked = OrderRequest.from_order(stored)
+    by_message = Delivery.from_stored(stored, last=False, message=message)
+    assert by_message == Delivery(stored, asked, stored.payment_key, message_id="m")
+    alone = Delivery.from_stored(stored, last=True, outdated=True)
+    assert alone == Delivery(stored, asked, stored.payment_key, last=True, outdated=True)
