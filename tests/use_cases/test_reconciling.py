@@ -148,6 +148,22 @@ def test_what_goes_on_while_it_looks_is_not_a_difference(
     assert shop.status(order_id) == "CANCELLED"
 
 
+def test_an_order_that_changes_under_the_second_look_is_left_to_the_next_run(
+    shop: Shop, fake: StripeFake, reconciling: Reconciling
+) -> None:
+    """The order is read, then it is cancelled, then Stripe is asked: the two do not belong together."""
+    order_id = sold(shop)
+    fake.refund_by_hand(intent_of(shop, order_id), 100)
+
+    def cancel() -> None:
+        shop.cancel(order_id)
+        shop.run_queue()
+
+    fake.spoil("retrieve", cancel)
+    assert reconciling.report(NO_DEADLINE) == []
+    assert shop.status(order_id) == "CANCELLED"
+
+
 def left(*seconds: float) -> Deadline:
     """A deadline that is looked at so many times, and the last value stays."""
     values: Iterator[float] = iter(seconds)
