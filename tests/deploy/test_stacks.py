@@ -148,7 +148,7 @@ def test_a_release_that_was_rolled_back_is_known(status: str, failure: str) -> N
     ("arguments", "hint"),
     [
         (["--stage", "dev", "resources"], "It comes after the command that has it: template, resources,"),
-        (["resources", "--stage", "dev", "--bucket", "b"], "It comes after the command that has it: stack. "),
+        (["resources", "--stage", "dev", "--artifact", "b"], "It comes after the command that has it: stack. "),
         (["resources", "--stage", "dev", "--nonsense"], "(See python -m deploy resources --help.)"),
     ],
 )
