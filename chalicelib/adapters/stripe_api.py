@@ -27,6 +27,12 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 2.0, 10.0
 POOL_SIZE = 16
 """Connections that are kept, as many as threads may pay at once."""
 
+GIVEN_BACK = ("succeeded", "pending", "requires_action")
+"""States of a refund that has not failed."""
+
+UNDER_WAY = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
+"""States of a dispute that is not decided, and keeps the money."""
+
 _NOT_THIS_METHOD = "the payment method cannot be used"
 _NOT_THIS_AMOUNT = "this amount cannot be paid by card"
 

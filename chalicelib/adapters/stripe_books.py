@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.stripe_api import Refused, StripeApi
+from chalicelib.adapters.stripe_api import GIVEN_BACK, UNDER_WAY, Refused, StripeApi
 from chalicelib.deadline import Deadline
 from chalicelib.domain.books import ZERO, Intent, Taken
 from chalicelib.faults import PaymentUnknown
@@ -26,8 +26,6 @@ EXPLAINED = "reconciled"
 """Metadata that people give an intent at the dashboard: they know what differs, and why."""
 
 _TAKEN = {"succeeded": Taken.YES, "canceled": Taken.NEVER, "processing": Taken.UNDER_WAY}
-_UNDER_WAY = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
-_GIVEN_BACK = ("succeeded", "pending", "requires_action")
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,9 @@ def _intent(
         _decimal(intent.amount),
         intent.currency.upper(),
         datetime.fromtimestamp(intent.created, UTC),
-        refunded=_sum(refund.amount for refund in refunds if refund.status in _GIVEN_BACK),
+        refunded=_sum(refund.amount for refund in refunds if refund.status in GIVEN_BACK),
         withdrawn=_sum(dispute.amount for dispute in disputes if dispute.status == "lost"),
-        disputed=_sum(dispute.amount for dispute in disputes if dispute.status in _UNDER_WAY),
+        disputed=_sum(dispute.amount for dispute in disputes if dispute.status in UNDER_WAY),
         is_explained=bool(metadata.get(EXPLAINED)),
     )
 

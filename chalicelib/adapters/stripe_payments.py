@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.dynamodb.payment_ledger import CLOSED, DECLINED, PaymentLedger, Row
-from chalicelib.adapters.stripe_api import Refused, StripeApi
+from chalicelib.adapters.stripe_api import GIVEN_BACK, UNDER_WAY, Refused, StripeApi
 from chalicelib.domain.order import two_decimals
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.faults import PaymentUnknown
@@ -128,15 +128,23 @@ class StripePayments:
         """A refund that exists, else a new one. One that has failed does not count; a part that was refunded does."""
         intent, owed = row["paymentId"], int(row["amount"] * 100)
         refunds = self.api.refunds(intent)
-        if _sum(refunds, "succeeded", "pending", "requires_action") < owed:
+        if _sum(refunds, *GIVEN_BACK) < owed:
             try:
                 refunds.append(self.api.refund(intent))
             except Refused as refused:
-                # Another call was faster, or nothing can be refunded, as while the payment is disputed.
-                refunds = self.api.refunds(intent)
-                if _sum(refunds, "succeeded", "pending", "requires_action") < owed:
-                    raise PaymentUnknown(f"Stripe does not refund the payment intent {intent}") from refused
+                refunds = self.api.refunds(intent)  # another call may have been faster
+                if _sum(refunds, *GIVEN_BACK) < owed:
+                    return self._after_dispute(intent, owed - _sum(refunds, *GIVEN_BACK), refused)
         return Refunded(intent) if _sum(refunds, "succeeded") >= owed else RefundPending()
+
+    def _after_dispute(self, intent: str, left: int, refused: Refused) -> Refunded | RefundPending:
+        """Stripe refunds nothing while a payment is disputed. A dispute that is lost has given the money back."""
+        disputes = self.api.disputes(intent)
+        if _sum(disputes, "lost") >= left:
+            return Refunded(intent)
+        if _sum(disputes, *UNDER_WAY):
+            return RefundPending()
+        raise PaymentUnknown(f"Stripe does not refund the payment intent {intent}") from refused
 
 
 def _closed(row: Row, amount: Decimal, currency: str) -> Declined | None:
@@ -148,5 +156,5 @@ def _closed(row: Row, amount: Decimal, currency: str) -> Declined | None:
     return None
 
 
-def _sum(refunds: "Sequence[stripe.Refund]", *states: str) -> int:
-    return sum(refund.amount for refund in refunds if refund.status in states)
+def _sum(made: "Sequence[stripe.Refund | stripe.Dispute]", *states: str) -> int:
+    return sum(each.amount for each in made if each.status in states)

@@ -379,6 +379,25 @@ def test_what_was_refunded_at_the_dashboard_is_not_refunded_again(shop: StripeSh
         assert fake.money(key) == 0
 
 
+@pytest.mark.parametrize("by_hand", [0, 1000])
+@pytest.mark.parametrize("end", ["lost", "won", "warning_closed"])
+def test_an_order_given_up_while_its_payment_is_disputed_ends_with_the_dispute_and_the_money_goes_back_once(
+    shop: StripeShop, fake: StripeFake, end: str, by_hand: int
+) -> None:
+    charged = shop.charge(KEY)
+    assert isinstance(charged, Charged)
+    if by_hand:
+        fake.refund_by_hand(charged.payment_id, by_hand)
+    dispute = fake.dispute(charged.payment_id, amount=10997 - by_hand)
+    for status in ("needs_response", "under_review"):
+        dispute["status"] = status
+        assert shop.refund(KEY) == RefundPending()
+    dispute["status"] = end
+    assert shop.refund(KEY) == shop.refund(KEY) == Refunded(charged.payment_id)
+    refunded = sum(refund["amount"] for refund in fake.refunds_of(charged.payment_id))
+    assert refunded + (dispute["amount"] if end == "lost" else 0) == 10997
+
+
 def test_a_payment_that_stripe_does_not_refund_is_unknown(shop: StripeShop, fake: StripeFake) -> None:
     shop.charge(KEY)
     fake.spoil("refund", Refused(400, "charge_disputed", "The charge is disputed"))
