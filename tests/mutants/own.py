@@ -849,14 +849,14 @@ _STRIPES = (
     Own(
         "a refund that is pending is made again",
         _STRIPE,
-        '        if _sum(refunds, *GIVEN_BACK) < owed:\n            try:',
+        "        if _sum(refunds, *GIVEN_BACK) < owed:\n            try:",
         '        if _sum(refunds, "succeeded") < owed:\n            try:',
         (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
     ),
     Own(
         "a refund that has failed counts as under way",
         _STRIPE,
-        '        if _sum(refunds, *GIVEN_BACK) < owed:\n            try:',
+        "        if _sum(refunds, *GIVEN_BACK) < owed:\n            try:",
         '        if _sum(refunds, "succeeded", "pending", "failed") < owed:\n            try:',
         (f"{_T_STRIPE}::test_a_refund_may_be_pending_and_a_failed_one_is_made_again",),
     ),
