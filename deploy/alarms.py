@@ -275,9 +275,9 @@ def _table_alarms() -> list[tuple[str, dict[str, Any]]]:
 
 def _throttles(description: str, dimensions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     metrics = [
-        query(name + kind, stat("AWS/DynamoDB", kind, "Sum", own))
+        query(f"{name}{kind}s", stat("AWS/DynamoDB", f"{kind}ThrottleEvents", "Sum", own))
         for name, own in dimensions.items()
-        for kind in ("ReadThrottleEvents", "WriteThrottleEvents")
+        for kind in ("Read", "Write")
     ]
     ids = ", ".join(metric["Id"] for metric in metrics)
     return {
