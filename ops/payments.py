@@ -52,7 +52,7 @@ def reconcile(
 
     After a restore: while the API is paused, and once the consumer has emptied the queue. A lost order that TABLE has
     is sent to the consumer, which creates it again on the same payment. Any other payment that has no order is
-    refunded. No money is taken, and that of a sold order is left to people.
+    refunded, unless that may have expired. No money is taken, and that of a sold order is left to people.
     """
     period = Period(since, times.utc_now())
     with asking():

@@ -13,9 +13,10 @@ _OPEN = (Status.PENDING, Status.RESERVED)
 _ENDED = (Status.FAILED, Status.CANCELLED)
 
 MARGIN = timedelta(days=1)
-"""Clocks differ, a charge may come a while after its order, and what is younger than this may be under way. An order
-lives for 22 days after its end at least."""
+"""Clocks differ, a charge may come a while after its order, and what is younger than this may be under way."""
 
+ORDERS_LIVE = timedelta(days=22)
+"""After their end, at least (`ORDER_TTL_DAYS`). Then they expire, and their payments stay."""
 
 _TWICE = "MONEY IS TAKEN TWICE"
 
@@ -70,6 +71,10 @@ class Period:
     def has(self, at: datetime | None) -> bool:
         """Whether something is as new as that: older orders expire, and their payments stay."""
         return at is not None and at >= self.since - MARGIN
+
+    def may_have_expired(self, at: datetime) -> bool:
+        """Whether the order of a payment that was made then may be gone, as it should."""
+        return at <= self.now - ORDERS_LIVE + MARGIN
 
     def is_old(self, at: datetime | None) -> bool:
         """Whether nobody is about it any more."""
@@ -200,6 +205,8 @@ def _without_order(period: Period, payment: Payment, named: Order | None) -> _Fo
     if payment.row is None:
         # Metadata alone does not say that it is this stage's: two may share an account of the provider.
         return f"{what}, nor a row: is it another stage's?", Remedy.PEOPLE, taken
+    if any(each.at and period.may_have_expired(each.at) for each in taken):
+        return f"{what}: it may have expired", Remedy.PEOPLE, taken
     return what, Remedy.REFUND, taken
 
 

@@ -308,6 +308,20 @@ def test_the_payments_of_expired_orders_are_kept(at: Any) -> None:
     )
 
 
+@given(paid=st.integers(0, 400), more=st.integers(0, 400), ended=st.integers(0, 400), row=st.booleans())
+def test_no_order_that_has_expired_loses_its_money_however_long_ago_is_asked_for(
+    paid: int, more: int, ended: int, row: bool
+) -> None:
+    """Its order ended `ended` hours later, and was deleted 22 days after that, the shortest time that may be set."""
+    at, since = LATER - timedelta(hours=paid * 12), LATER - timedelta(hours=(paid + more) * 12)
+    is_expired = at + timedelta(hours=ended) + timedelta(days=22) <= LATER
+    found = differences(
+        Period(since, LATER), [payment("o1.a", RowState.OPEN if row else None, intent(at=at))], KnownOrders()
+    )
+    assert {each.remedy for each in found} <= ({Remedy.PEOPLE} if is_expired else {Remedy.PEOPLE, Remedy.REFUND})
+    assert found, "or nobody would hear of it"
+
+
 def test_a_sold_order_that_nothing_has_happened_to_is_not_asked_for() -> None:
     """Its intent is older than what was listed."""
     old = order("o1.a", Status.DELIVERED, LONG_AGO)
