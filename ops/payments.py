@@ -10,7 +10,7 @@ from chalicelib.adapters.dynamodb.items import order_from_item
 from chalicelib.domain.books import Payment
 from chalicelib.domain.order import Order
 from chalicelib.domain.reconciling import Difference, KnownOrders, Period, Remedy
-from chalicelib.faults import Unreadable
+from chalicelib.faults import PaymentUnknown, Unreadable
 from chalicelib.service import Service
 from deploy.confirming import confirm_in_production
 from ops import output
@@ -91,8 +91,10 @@ def check(service: Service, order_id: str, as_json: bool) -> None:
     Exit status 0: they agree; 1: they differ; 2: the provider cannot be asked.
     """
     order = service.orders.get(order_id)
-    with asking():
+    try:
         known, found = _looked_at(service, order_id, order)
+    except PaymentUnknown as fault:
+        raise NotSeen(f"There is no clear answer: {fault}. Repeat this.") from fault
     if not known:
         raise click.ClickException(f"Order {order_id[:64]!r} does not exist, and no payment has its id.")
     if as_json:

@@ -356,6 +356,20 @@ def test_a_check_says_what_each_says_of_an_order(shop: Shop, fake: StripeFake, o
     assert document["payments"][0]["intents"][0]["refunded"] == Decimal("1.00")
 
 
+def test_a_check_without_an_answer_says_neither_that_they_agree_nor_that_they_differ(
+    shop: Shop, fake: StripeFake, operator: Operator
+) -> None:
+    order_id, before = sold(shop), len(fake.requests)
+    operator("payments", "check", order_id)
+    asked = len(fake.requests) - before
+    assert asked
+    for answered in range(asked):
+        fake.spoil(None, None, times=answered)
+        fake.spoil(None, LOCKED)
+        said = operator.refused("payments", "check", order_id, status=2)
+        assert said.startswith("There is no clear answer: ")
+
+
 def test_the_page_shows_a_check(shop: Shop, fake: StripeFake, operator: Operator) -> None:
     fake.refund_by_hand(row_of(shop, sold(shop, "k1"))["paymentId"], 1000)
     ((command, shown),) = steps(snippet("docs/operating.md", "$ ops payments check"))
