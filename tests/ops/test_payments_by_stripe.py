@@ -16,7 +16,7 @@ from tests.ops.test_documented import steps
 from tests.support.events import Clock
 from tests.support.shop import Shop
 from tests.support.snippets import snippet
-from tests.support.stripe_fake import LOCKED, StripeFake
+from tests.support.stripe_fake import LOCKED, Refused, StripeFake
 from tests.support.stripe_shop import direct_api, direct_payments, pay_by_stripe
 from tests.support.tables import books_in, forget_order
 
@@ -383,6 +383,15 @@ def test_a_check_finds_what_only_the_search_does(shop: Shop, fake: StripeFake, o
     fake.advance(timedelta(minutes=2))
     paid_twice(shop, fake, row_of(shop, order_id)["paymentId"])
     assert operator.refused("payments", "check", order_id).startswith("MONEY IS TAKEN TWICE")
+
+
+def test_a_check_does_without_the_search_where_stripe_has_none(
+    shop: Shop, fake: StripeFake, operator: Operator
+) -> None:
+    """As for merchants of some countries (Stripe documentation, "Search")."""
+    order_id = sold(shop)
+    fake.spoil("search", Refused(400, None, "Search is not available in your region."))
+    assert operator("payments", "check", order_id).exit_code == 0
 
 
 def test_a_check_of_an_order_that_does_not_exist_looks_for_its_payments(
