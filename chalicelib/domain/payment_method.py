@@ -7,7 +7,7 @@ from itertools import accumulate, islice
 _SHORTEST, _LONGEST = 12, 19
 """Digits of a card number: the most are ISO/IEC 7812-1's, the fewest those that are in use."""
 
-_RUN = re.compile(rf"[0-9](?:[ -]*[0-9]){{{_SHORTEST - 1},}}")
+_RUN = re.compile(rf"[0-9](?:[\W_]*[0-9]){{{_SHORTEST - 1},}}")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 """Each digit twice, and the digits of that added."""
 
@@ -15,7 +15,7 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 def has_no_card_number(text: str) -> bool:
     """Whether nothing in it looks like a card number: 12 to 19 digits that end in the right check digit.
 
-    Spaces and dashes between digits do not count, and more digits before and after them do not help.
+    What is no letter and no digit does not count between digits, and more digits before and after them do not help.
     """
     runs = ([int(character) for character in reversed(run) if character.isdigit()] for run in _RUN.findall(text))
     return not any(_has_check_digit(run[at : at + _LONGEST]) for run in runs for at in range(len(run)))
