@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from chalicelib import telemetry
 from chalicelib.deadline import Deadline
+from chalicelib.domain.changes import ensure_entry
+from chalicelib.domain.order import Status
 from chalicelib.faults import Rejected, Unavailable
 from chalicelib.use_cases.fulfilment import Fulfilment
 from chalicelib.use_cases.ports import Execution, Executions, Orders
-from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, all_in_time
+from chalicelib.use_cases.saga import Delivery, Done, Outcome, Retry, SagaItem, all_in_time, commit_step, in_status
 
 _NAMESPACE = uuid.UUID("5b7a5c9e-6f0b-5d53-9d1c-2a4f8f0c7e21")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -22,8 +24,8 @@ class Starting:
 
     A message is done once the execution of its order is started: from then on the outbox entry alone says that work may
     be left, and if the execution stops, `recover` sends another message. An order without an entry is owed by its
-    message alone: all that can be left of it is its last step, which is done here, while the message is there to come
-    again.
+    message alone. Mostly all that can be left of it is its last step, which is done here, while the message is there
+    to come again; one that has not come so far (`ops payments reconcile` sends it) is given an entry, and started.
     """
 
     orders: Orders
@@ -37,6 +39,8 @@ class Starting:
             producers = [item for item in items if item.delivery.payment_key is None]
             gone = self._look_up([item for item in items if item.delivery.payment_key])
             self.fulfilment.create([*producers, *gone], deadline)
+            on_their_way = in_status(items, Status.PENDING, Status.RESERVED)
+            self._give_entries([item for item in on_their_way if not item.order.outbox], deadline)
             going_on = [item for item in items if item.outcome is None]
             self._start([item for item in going_on if item.order.outbox], deadline)
             self.fulfilment.complete([item for item in going_on if not item.order.outbox], deadline)
@@ -57,6 +61,11 @@ class Starting:
             else:
                 gone.append(item)
         return gone
+
+    def _give_entries(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
+        if all_in_time(items, deadline):
+            entries = [ensure_entry(item.order, self.fulfilment.clock()) for item in items]
+            commit_step(self.fulfilment.committer, items, entries, deadline)
 
     def _start(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
         if not all_in_time(items, deadline):

@@ -971,6 +971,13 @@ _STEP_FUNCTIONS = (
         ),
     ),
     Own(
+        "an order on its way without an entry waits for the last receive of its message",
+        _STARTING,
+        "            self._give_entries([item for item in on_their_way if not item.order.outbox], deadline)\n",
+        "",
+        (f"{_T_STARTING}::test_an_order_on_its_way_without_an_entry_is_given_one_and_started",),
+    ),
+    Own(
         "an order that the table has lost is started, and not created again",
         _STARTING,
         "self.fulfilment.create([*producers, *gone], deadline)",

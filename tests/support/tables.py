@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 
 from chalicelib.adapters.dynamodb.claims import ClaimTable
-from chalicelib.adapters.dynamodb.items import from_item, order_to_item
+from chalicelib.adapters.dynamodb.items import OUTBOX_ATTRIBUTES, from_item, order_to_item
 from chalicelib.adapters.dynamodb.repository import Repository
 from chalicelib.adapters.dynamodb.writes import Writes
 from chalicelib.domain.order import Order
@@ -95,3 +95,10 @@ def create_like(client: Any, source: str, target: str) -> None:
 def forget_order(stage: Stage, order_id: str) -> None:
     """The order is gone, as its time to live or a restore of an older table would have it."""
     stage.dynamodb.delete_item(TableName=stage["ORDERS_TABLE"], Key={"orderId": {"S": order_id}})
+
+
+def lose_entry(stage: Stage, order_id: str) -> None:
+    """The order has no outbox entry, whatever work is left."""
+    key: Any = {"orderId": {"S": order_id}}
+    removal = f"REMOVE {', '.join(OUTBOX_ATTRIBUTES)}"
+    stage.dynamodb.update_item(TableName=stage["ORDERS_TABLE"], Key=key, UpdateExpression=removal)

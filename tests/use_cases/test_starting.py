@@ -23,7 +23,7 @@ from tests.support.events import Clock, sqs_event_received
 from tests.support.orders import NOW, an_order
 from tests.support.shop import STOCK, Shop, opened
 from tests.support.stage import Stage
-from tests.support.tables import forget_order
+from tests.support.tables import forget_order, lose_entry
 
 ON_STEP_FUNCTIONS = {"ENGINE": "step-functions"}
 
@@ -195,6 +195,38 @@ def test_an_order_without_an_entry_is_completed_by_its_message_and_starts_nothin
     shop.calls.heal()
     assert shop.consume(messages)
     assert (shop.published_of(order_id), ends(shop)) == (["OrderPlaced"], ["SUCCEEDED"])
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+@pytest.mark.parametrize("states", [0, 1, 3])
+def test_an_order_on_its_way_without_an_entry_is_given_one_and_started(shop: Shop, states: int, aborted: bool) -> None:
+    """As `ops payments reconcile` sends it. Until it has ended its entry says so, whatever becomes of the execution."""
+    order_id = place(shop)
+    shop.machine.aborts_after = lambda: states
+    shop.run_queue()
+    shop.lose_messages()
+    lose_entry(shop.stage, order_id)
+    order = shop.service.orders.get(order_id)
+    assert order
+    shop.machine.aborts_after = lambda: 0 if aborted else None
+    shop.service.queue.enqueue([order])
+    assert (shop.run_queue(), shop.has_entry(order_id)) == (0, aborted)
+    shop.machine.aborts_after = lambda: None
+    assert shop.recover_later() == aborted
+    shop.drain()
+    assert (shop.status(order_id), shop.published_of(order_id)) == ("CONFIRMED", shop.owed(order_id))
+
+
+def test_an_order_that_cannot_be_given_an_entry_is_tried_again_and_not_started(shop: Shop) -> None:
+    order_id = place(shop)
+    lose_entry(shop.stage, order_id)
+    messages = shop.receive()
+    shop.calls.refuse("InternalServerError", "UpdateItem", status=500)
+    assert not shop.consume(messages)
+    assert shop.machine.executions == {}
+    shop.calls.heal()
+    assert shop.consume(messages)
+    assert shop.status(order_id) == "CONFIRMED"
 
 
 def test_a_producers_order_that_the_catalogue_refuses_fails_with_its_event_and_without_an_execution(
