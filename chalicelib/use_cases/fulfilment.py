@@ -91,14 +91,18 @@ class Fulfilment:
         for _ in range(_ROUNDS):
             self._reserve(in_status(items, Status.PENDING), deadline)
 
-    def charge(self, items: Sequence[SagaItem], deadline: Deadline) -> None:
-        """Charge those that are known to be RESERVED. Unknown is not no: then the order stays as it is."""
+    def charge(self, items: Sequence[SagaItem], deadline: Deadline, *, again: bool = False) -> None:
+        """Charge those that are known to be RESERVED. Unknown is not no: then the order stays as it is.
+
+        `again`: the answers have been counted already.
+        """
         reserved = in_status(items, Status.RESERVED)
         if not all_in_time(reserved, deadline):
             return
         answers = self.payments.charge([item.order for item in reserved], deadline)
         for item, answer in zip(reserved, answers, strict=True):
-            telemetry.count(f"Payments{type(answer).__name__}")
+            if not again:
+                telemetry.count(f"Payments{type(answer).__name__}")
             if isinstance(answer, Unknown):
                 item.outcome = Retry(answer.reason)
             else:

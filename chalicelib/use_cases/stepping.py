@@ -100,7 +100,7 @@ class Stepping:
                 self.fulfilment.confirm_or_decline([item], deadline)
             case Step.DECLINE:
                 # Asked again, for the reason: the history of an execution is not the place for it.
-                self.fulfilment.charge([item], deadline)
+                self.fulfilment.charge([item], deadline, again=True)
                 self.fulfilment.confirm_or_decline([item], deadline)
             case Step.COMPLETE:
                 self.fulfilment.complete([item], deadline)

@@ -14,10 +14,15 @@ from tests.support.stage import on_moto
 
 BEFORE = {"p1": STOCK, "p2": STOCK, "p3": STOCK}
 ENGINES = ("queue", "step-functions")
+COUNTED = (
+    *("OrdersPlaced", "OrdersReserved", "OrdersConfirmed", "OrdersFailed", "OrdersCancelled"),
+    *("PaymentsCharged", "PaymentsDeclined", "PaymentsUnknown", "PaymentsRefunded"),
+)
+"""Metrics that say what became of the orders, not how often it was tried."""
 
 
 def come_to(engine: str) -> dict[str, Any]:
-    """What becomes of orders of every kind with this engine: each order, its events, its payment, and the stock."""
+    """What becomes of orders of every kind with this engine: each order, its events, its payment, stock and counts."""
     calls = AwsCalls()
     with on_moto() as stage, opened(stage, calls, Clock(), settings={"ENGINE": engine}) as shop:
         shop.provider.decline_percent = 40
@@ -40,6 +45,7 @@ def come_to(engine: str) -> dict[str, Any]:
             "events": {order_id: sorted(set(names)) for order_id, names in events.items()},
             "payments": shop.ledger(),
             "stock": {product: shop.stock(product) for product in BEFORE},
+            "counted": {name: shop.metrics[name] for name in COUNTED},
         }
 
 
@@ -64,7 +70,7 @@ def _as_it_ended(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_both_engines_bring_every_order_to_the_same_end_with_the_same_events_and_payments() -> None:
+def test_both_engines_bring_every_order_to_the_same_end_with_the_same_events_payments_and_counts() -> None:
     by_queue, by_step_functions = map(come_to, ENGINES)
     assert by_step_functions == by_queue
     statuses = {order["status"] for order in by_queue["orders"].values()}
