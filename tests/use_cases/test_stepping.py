@@ -237,7 +237,7 @@ def test_a_history_shows_ids_and_outcomes_and_nothing_else(shop: Shop) -> None:
 _ERRORS = ("charge of [0-9a-f-]{36} timed out", "UpdateItem: InternalServerError", "an unexpected fault: RuntimeError")
 
 
-def _mistaken(_: object, orders: Any) -> Any:
+def _mistaken(_: object, orders: Any, *_more: object) -> Any:
     raise RuntimeError(f"a mistake with {orders}")
 
 
