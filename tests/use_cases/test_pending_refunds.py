@@ -238,7 +238,7 @@ class OneOrder(Repository):
 
     # --- provider, bus and queue ---
 
-    def refund(self, orders: Sequence[Order]) -> list[Any]:
+    def refund(self, orders: Sequence[Order], _: Deadline) -> list[Any]:
         return [ANSWERS[self.world.provider] for _ in orders]
 
     def publish(self, orders: Sequence[Order], _: Deadline) -> dict[str, str]:
