@@ -234,6 +234,9 @@ def test_a_step_that_ends_before_the_payment_provider_answers_is_refused(
         variables = stage_config("dev")["environment_variables"]
         monkeypatch.setitem(variables, "PAYMENTS", "stripe")
         monkeypatch.setitem(variables, "STRIPE_KEY", "ssm:/orderonce/dev/stripe")
+        functions = stage_config("dev")["lambda_functions"]
+        monkeypatch.setitem(functions, "order_consumer", functions["order_consumer"] | {"lambda_timeout": 30})
+        monkeypatch.setitem(functions, "reconcile_payments", {"lambda_timeout": 300})
         assert "saga_step of dev has 10 s, but payments by stripe need 30 s" in refused(*WAYS[way])
 
 

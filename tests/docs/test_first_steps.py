@@ -122,7 +122,9 @@ def _started(reader: Reader, command: str, port: int) -> Iterator[None]:
 
 def test_make_test_runs_the_tests(newcomer: Reader) -> None:
     (command,) = (line for line in commands(RUN) if line.startswith("make test"))
-    assert " passed" in newcomer.runs("sh", "-c", command, also={"ARGS": "-n 0 tests/domain/test_fields.py"})
+    assert " passed" in newcomer.runs(
+        "sh", "-c", command, also={"ARGS": "-n 0 tests/domain/test_fields.py"}, seconds=240
+    )
 
 
 @pytest.mark.slow

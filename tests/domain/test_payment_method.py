@@ -49,7 +49,14 @@ def test_a_card_number_is_found_whatever_is_around_it_and_between_its_digits(
 
 @pytest.mark.parametrize("card", TEST_CARDS)
 def test_the_test_cards_of_payment_providers_are_found(card: str) -> None:
-    for written in (card, f"pm_{card}", f"{card}/12/34", "-".join(card), "_".join((card[:4], card[4:8], card[8:])), " ".join((card[:4], card[4:]))):
+    for written in (
+        card,
+        f"pm_{card}",
+        f"{card}/12/34",
+        "-".join(card),
+        "_".join((card[:4], card[4:8], card[8:])),
+        " ".join((card[:4], card[4:])),
+    ):
         assert not has_no_card_number(written)
 
 

@@ -211,9 +211,9 @@ def test_a_repair_mends_once_takes_nothing_and_gives_back_no_more_than_was_taken
     world = World(dict(orders), dict(payments))
     sold = {each.payment_key for each in orders.values() if each.status in SOLD}
     kept = {key: world.kept(key) for key in payments}
-    goes_on = any(each.order for each in world.found())
+    goes_on = any(each.order or each.remedy is Remedy.CANCEL for each in world.found())
     world.repair()
-    if goes_on:  # an order that was sent has ended now, and may have left money in a payment that was closed before
+    if goes_on:  # an order that was sent or cancelled has ended now, and may have left money in a payment closed before
         world.repair()
     for key, before in payments.items():
         after = world.payments[key]
