@@ -1,8 +1,7 @@
 """Fulfilling orders: a saga over batches that any delivery can resume. The orders are its only state.
 
-reserve → charge → confirm → complete, each step for all the orders of the batch at once. A step acts on those whose
-status it applies to and passes every other one on as it is; an order that faults drops out with its fault, and the
-others go on.
+reserve → charge → confirm → complete, each step for all the orders of the batch whose status it applies to, at once.
+One that faults drops out with its fault.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,10 +91,7 @@ class Fulfilment:
             self._reserve(in_status(items, Status.PENDING), deadline)
 
     def charge(self, items: Sequence[SagaItem], deadline: Deadline, *, again: bool = False) -> None:
-        """Charge those that are known to be RESERVED. Unknown is not no: then the order stays as it is.
-
-        `again`: the answers have been counted already.
-        """
+        """Charge those that are known to be RESERVED; unknown is not no. `again`: the answers are counted already."""
         reserved = in_status(items, Status.RESERVED)
         if not all_in_time(reserved, deadline):
             return
