@@ -67,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     whose = token.add_mutually_exclusive_group(required=True)
     whose.add_argument("--customer", metavar="NAME", help="of a customer, whose id is the name")
     whose.add_argument("--operator", metavar="NAME", nargs="?", const="operator", help="of an operator")
+    whose.add_argument("--service", action="store_true", help="of a service, which may name any customer")
     commands.add_parser(
         "stripe-key", help="give the stack that runs with PAYMENTS=stripe a test key, which it asks for"
     )
-    whose.add_argument("--service", action="store_true", help="of a service, which may name any customer")
     return parser
 
 

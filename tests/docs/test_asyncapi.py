@@ -1,8 +1,6 @@
 """docs/asyncapi.json is not stale, is an AsyncAPI document, and is true: of what is published, sent and received."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -19,7 +17,7 @@ from docs import asyncapi
 from tests.docs.test_events import EXAMPLE
 from tests.entrypoints.test_acceptance import has_float, spoilt
 from tests.support import bus
-from tests.support.node import node_modules
+from tests.support.node import said_by
 from tests.support.orders import an_event, sample
 from tests.support.shop import Shop
 from tests.support.template import ROOT
@@ -30,18 +28,8 @@ DOCUMENT = exact_json.loads(asyncapi.DOCUMENT.read_bytes())
 
 def said_by_the_validator(*documents: object) -> list[list[str]]:
     """What AsyncAPI's own parser says about each document: errors, warnings and hints."""
-    ran = subprocess.run(
-        ["node", str(NODE / "validate_asyncapi.cjs")],
-        env=os.environ | {"NODE_PATH": str(node_modules(NODE))},
-        input=exact_json.dumps(documents),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return [
-        [f"{one['code']} at {'/'.join(map(str, one['path']))}" for one in found] for found in json.loads(ran.stdout)
-    ]
+    said = json.loads(said_by(NODE / "validate_asyncapi.cjs", exact_json.dumps(documents)))
+    return [[f"{one['code']} at {'/'.join(map(str, one['path']))}" for one in found] for found in said]
 
 
 def test_the_document_is_not_stale() -> None:

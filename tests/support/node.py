@@ -1,5 +1,6 @@
 """Packages of npm that tests run on Node.js: installed once, into `.cache/node/`, by a folder's lockfile."""
 
+import os
 import shutil
 import subprocess
 from functools import cache
@@ -29,6 +30,20 @@ def node_modules(folder: Path) -> Path:
     except NotInstalled as missing:
         to_run = f"install Node.js {LEAST_NODE} or newer with npm, then make test"
         skip_or_fail("REQUIRE_NODE", str(missing), to_run)
+
+
+def said_by(script: Path, documents: str) -> str:
+    """What a script of Node.js prints, with the packages beside it, for what it reads from standard input."""
+    ran = subprocess.run(
+        ["node", str(script)],
+        env=os.environ | {"NODE_PATH": str(node_modules(script.parent))},
+        input=documents,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ran.stdout
 
 
 def node_version() -> str:
