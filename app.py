@@ -8,6 +8,7 @@ from chalice.app import CloudWatchEvent, SQSEvent
 from chalicelib import settings, telemetry
 from chalicelib.deadline import Deadline
 from chalicelib.entrypoints import api, health, http, openapi, products
+from chalicelib.providers import SIMULATED
 from chalicelib.service import service
 
 SETTINGS = settings.checked_at_import()
@@ -110,7 +111,7 @@ def dead_letter_monitor(event: CloudWatchEvent) -> None:
     service().monitor.watch(event.to_dict()["account"])
 
 
-if SETTINGS.payments != "simulated":
+if SETTINGS.payments != SIMULATED:
 
     @app.schedule(Rate(1, unit=Rate.DAYS))
     def reconcile_payments(event: CloudWatchEvent) -> None:

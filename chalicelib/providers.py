@@ -20,9 +20,12 @@ class Provider:
     consumer_timeout: int
 
 
+SIMULATED, STRIPE = "simulated", "stripe"
+"""Their names, in the setting PAYMENTS and in the rows of the ledger. The simulation's books are the ledger itself."""
+
 PROVIDERS: Mapping[str, Provider] = {
-    "simulated": Provider("simulated", False, Decimal("0.01"), Decimal("999999999999.99"), 3, 10),
+    SIMULATED: Provider(SIMULATED, False, Decimal("0.01"), Decimal("999999999999.99"), 3, 10),
     # In US dollars (Stripe documentation, "Minimum and maximum charge amounts"). Five requests of ten seconds at most.
-    "stripe": Provider("stripe", True, Decimal("0.50"), Decimal("999999.99"), 20, 30),
+    STRIPE: Provider(STRIPE, True, Decimal("0.50"), Decimal("999999.99"), 20, 30),
 }
 """By the value of the setting PAYMENTS; the first is the default."""

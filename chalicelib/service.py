@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chalicelib import settings as environment
 from chalicelib.adapters import clients
 from chalicelib.faults import PaymentUnknown
+from chalicelib.providers import SIMULATED, STRIPE
 from chalicelib.settings import BadSetting, Settings
 from chalicelib.times import Clock, utc_now
 
@@ -161,7 +162,7 @@ class Service:
         """The books of the providers that can be asked, by name."""
         from chalicelib.adapters.stripe_books import StripeBooks
 
-        return {"stripe": StripeBooks(self.stripe)} if self.settings.stripe_key else {}
+        return {STRIPE: StripeBooks(self.stripe)} if self.settings.stripe_key else {}
 
     @cached_property
     def reconciling(self) -> "Reconciling":
@@ -195,11 +196,11 @@ class Service:
 
     def _payments_by(self, provider: str) -> "Payments":
         table = self.settings.payments_table
-        if provider == "simulated":
+        if provider == SIMULATED:
             from chalicelib.adapters.simulated_payments import SimulatedPayments
 
             return SimulatedPayments(self.dynamodb, table, self.settings.fail_payment_percent, self.clock)
-        if provider == "stripe":
+        if provider == STRIPE:
             from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger
             from chalicelib.adapters.stripe_payments import StripePayments
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
-from chalicelib.providers import PROVIDERS, Provider
+from chalicelib.providers import PROVIDERS, STRIPE, Provider
 
 _TABLE = r"[A-Za-z0-9_.-]{3,255}", "the name of a table"
 _QUEUE = r"[A-Za-z0-9_-]{1,80}|https?://\S+", "the name or the URL of a queue"
@@ -126,7 +126,7 @@ class Settings:
             engine=read.engine(),
             state_machine=read.optional("STATE_MACHINE", *_STATE_MACHINE),
             provider=provider,
-            stripe_key=read.place_of_key("STRIPE_KEY", needed=provider.name == "stripe"),
+            stripe_key=read.place_of_key("STRIPE_KEY", needed=provider.name == STRIPE),
             stripe_url=read.optional("STRIPE_URL", *_LOCAL_URL),
         )
 

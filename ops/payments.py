@@ -1,6 +1,6 @@
 """`payments`: the providers' books, compared with ledger and orders. After a restore they know more than the tables."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -24,9 +24,6 @@ from ops.tables import second
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-_ORDERS_LIVE = timedelta(days=20)
-"""An order that has ended exists for 22 days at least: a younger payment without one has lost it."""
 
 
 @click.group()
@@ -111,8 +108,7 @@ def check(service: Service, order_id: str, as_json: bool) -> None:
 
 def _looked_at(service: Service, order_id: str, order: Order | None) -> tuple[list[Payment], list[Difference]]:
     """The payment of an order, or those that an order which does not exist has left; and what differs."""
-    reconciling, now = service.reconciling, times.utc_now()
-    period = Period(now - _ORDERS_LIVE, now)
+    reconciling, period = service.reconciling, Period.of_living_orders(times.utc_now())
     left = [] if order else [each.payment_key for each in reconciling.rows.all() if each.order_id == order_id]
     named = {key: reconciling.search(key) for key in ([order.payment_key] if order else left)}
     known = [reconciling.look(key, names, order) for key, names in named.items()]

@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.stripe_account import fault_of_key
+from chalicelib.adapters.stripe_account import fault_of_key, secret_in
 from deploy.payments import payment_settings, refusals
 from ops.findings import Aws, Finding, Remark, differs, look_at
 
@@ -27,12 +27,12 @@ def payments(aws: Aws, stage: str) -> Iterator[Finding]:
 def _secret(aws: Aws, stage: str, place: str) -> Iterator[Remark]:
     """Whether it is there, and of this stage as far as the operator may read it. What it is, nobody is told."""
     store, _, name = place.partition(":")
-    described, read = _STORES[store]
-    found = list(described(aws.client(store), name))
+    client = aws.client(store)
+    found = list(_DESCRIBED[store](client, name))
     yield from found
     if not any(wrong for _, wrong in found):
         try:
-            fault = fault_of_key(read(aws.client(store), name).strip(), stage)
+            fault = fault_of_key(secret_in(store, client, name).strip(), stage)
         except ClientError as refused:
             yield f"what it is cannot be seen ({refused.response['Error']['Code']}): the consumer's log says it", False
             return
@@ -58,14 +58,8 @@ def _in_parameter_store(client: Any, name: str) -> Iterator[Remark]:
             yield _ANOTHER_KEY, False
 
 
-_STORES: Mapping[str, tuple[Callable[[Any, str], Iterator[Remark]], Callable[[Any, str], str]]] = {
-    "secretsmanager": (
-        _in_secrets_manager,
-        lambda client, name: client.get_secret_value(SecretId=name).get("SecretString", ""),
-    ),
-    "ssm": (
-        _in_parameter_store,
-        lambda client, name: client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"],
-    ),
+_DESCRIBED: Mapping[str, Callable[[Any, str], Iterator[Remark]]] = {
+    "secretsmanager": _in_secrets_manager,
+    "ssm": _in_parameter_store,
 }
-"""By where a secret may be: what is known of it, and what it is."""
+"""By where a secret may be: what is known of it."""

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from chalicelib.adapters.dynamodb.payment_ledger import CLOSED, DECLINED, PaymentLedger
 from chalicelib.domain.order import two_decimals
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded
+from chalicelib.domain.payment_key import order_id_of
 from chalicelib.faults import PaymentUnknown
+from chalicelib.providers import SIMULATED
 from chalicelib.times import Clock, utc_now
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_CHARGED, _REFUNDED = "CHARGED", "REFUNDED"
+CHARGED, REFUNDED = "CHARGED", "REFUNDED"
 
 
 @dataclass
@@ -42,12 +44,11 @@ class SimulatedPayments:
         customer_id: str | None = None,
     ) -> Charged | Declined:
         """As the port says, whatever the method is."""
-        order_id = payment_key.partition(".")[0]
-        declined = zlib.crc32(f"payment of {order_id}".encode()) % 100 < self.decline_percent
-        state, payment = DECLINED if declined else _CHARGED, f"pay-{uuid.uuid4()}"
+        declined = zlib.crc32(f"payment of {order_id_of(payment_key)}".encode()) % 100 < self.decline_percent
+        state, payment = DECLINED if declined else CHARGED, f"pay-{uuid.uuid4()}"
         values = {"paymentId": payment, "amount": two_decimals(amount), "currency": currency}
         row = self._ledger.enter(payment_key, state, **values) or {"state": state} | values
-        if row["state"] != _CHARGED:
+        if row["state"] != CHARGED:
             return Declined("the payment is declined" if row["state"] == DECLINED else "the payment is closed")
         if (row["amount"], row["currency"]) != (amount, currency):
             raise PaymentUnknown(f"the payment {payment_key} was over another amount")
@@ -60,9 +61,9 @@ class SimulatedPayments:
         row = self._ledger.enter(payment_key, CLOSED)
         if row is None or row["state"] in (CLOSED, DECLINED):
             return NothingToRefund()
-        self._ledger.change(payment_key, _CHARGED, _REFUNDED)
+        self._ledger.change(payment_key, CHARGED, REFUNDED)
         return Refunded(row["paymentId"])
 
     @property
     def _ledger(self) -> PaymentLedger:
-        return PaymentLedger(self.client, self.table, "simulated", self.clock)
+        return PaymentLedger(self.client, self.table, SIMULATED, self.clock)

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import Any
 
 from chalicelib import telemetry
 from chalicelib.adapters import clients
@@ -32,9 +33,14 @@ def read_secret(place: str) -> str:
     """The secret at `secretsmanager:NAME` or `ssm:NAME`. Raises Unavailable, Rejected."""
     store, _, name = place.partition(":")
     with faults():
-        if store == "ssm":
-            return clients.ssm().get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-        return clients.secretsmanager().get_secret_value(SecretId=name).get("SecretString", "")
+        return secret_in(store, clients.ssm() if store == "ssm" else clients.secretsmanager(), name)
+
+
+def secret_in(store: str, client: Any, name: str) -> str:
+    """The secret of this name in `secretsmanager` or `ssm`, by a client of that. Raises ClientError."""
+    if store == "ssm":
+        return str(client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+    return str(client.get_secret_value(SecretId=name).get("SecretString", ""))
 
 
 class StripeAccount:

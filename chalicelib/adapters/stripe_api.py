@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib import telemetry
+from chalicelib.domain.payment_key import order_id_of
 from chalicelib.faults import PaymentUnknown
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ POOL_SIZE = 16
 
 GIVEN_BACK = ("succeeded", "pending", "requires_action")
 """States of a refund that has not failed."""
+
+LOST = "lost"
+"""The state of a dispute that has given the money back."""
 
 UNDER_WAY = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
 """States of a dispute that is not decided, and keeps the money."""
@@ -57,6 +61,11 @@ class Saver:
 
     stripe_customer: str
     customer_id: str | None
+
+
+def cents(made: "Sequence[stripe.Refund | stripe.Dispute]", *states: str) -> int:
+    """How much of a payment the refunds, or the disputes, in these states are about."""
+    return sum(each.amount for each in made if each.status in states)
 
 
 class StripeApi:
@@ -107,7 +116,7 @@ class StripeApi:
             "amount": int(amount * 100),
             "currency": currency.lower(),
             "allowed_payment_method_types": ["card"],
-            "metadata": {"orderId": payment_key.partition(".")[0], "paymentKey": payment_key},
+            "metadata": {"orderId": order_id_of(payment_key), "paymentKey": payment_key},
         }
         if stripe_customer:
             params["customer"] = stripe_customer

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.stripe_api import GIVEN_BACK, UNDER_WAY, Refused, StripeApi
+from chalicelib.adapters.stripe_api import GIVEN_BACK, LOST, UNDER_WAY, Refused, StripeApi, cents
 from chalicelib.deadline import Deadline
-from chalicelib.domain.books import ZERO, Intent, Taken
+from chalicelib.domain.books import Intent, Taken
 from chalicelib.faults import PaymentUnknown
 from chalicelib.use_cases.ports import OutOfTime
 
@@ -105,15 +105,11 @@ def _intent(
         _decimal(intent.amount),
         intent.currency.upper(),
         datetime.fromtimestamp(intent.created, UTC),
-        refunded=_sum(refund.amount for refund in refunds if refund.status in GIVEN_BACK),
-        withdrawn=_sum(dispute.amount for dispute in disputes if dispute.status == "lost"),
-        disputed=_sum(dispute.amount for dispute in disputes if dispute.status in UNDER_WAY),
+        refunded=_decimal(cents(refunds, *GIVEN_BACK)),
+        withdrawn=_decimal(cents(disputes, LOST)),
+        disputed=_decimal(cents(disputes, *UNDER_WAY)),
         is_explained=bool(metadata.get(EXPLAINED)),
     )
-
-
-def _sum(amounts: Iterator[int]) -> Decimal:
-    return sum(map(_decimal, amounts), ZERO)
 
 
 def _decimal(amount: int) -> Decimal:

@@ -1,21 +1,17 @@
 """Payments by Stripe. The ledger decides, not Stripe's memory: only the intent of a payment's row is ever confirmed."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from chalicelib.adapters.dynamodb.payment_ledger import CLOSED, DECLINED, PaymentLedger, Row
-from chalicelib.adapters.stripe_api import GIVEN_BACK, UNDER_WAY, Refused, StripeApi
+from chalicelib.adapters.stripe_api import GIVEN_BACK, LOST, UNDER_WAY, Refused, StripeApi, cents
+from chalicelib.domain.books import RowState
 from chalicelib.domain.order import two_decimals
 from chalicelib.domain.outcomes import Charged, Declined, NothingToRefund, Refunded, RefundPending
 from chalicelib.faults import PaymentUnknown
 
-if TYPE_CHECKING:
-    import stripe
-
-_OPEN, _REFUNDING = "OPEN", "REFUNDING"
+_OPEN, _REFUNDING = RowState.OPEN, RowState.REFUNDING
 
 _IS_CLOSED = "the payment is closed"
 _CANCELLED = "the payment was cancelled"
@@ -128,21 +124,21 @@ class StripePayments:
         """A refund that exists, else a new one. One that has failed does not count; a part that was refunded does."""
         intent, owed = row["paymentId"], int(row["amount"] * 100)
         refunds = self.api.refunds(intent)
-        if _sum(refunds, *GIVEN_BACK) < owed:
+        if cents(refunds, *GIVEN_BACK) < owed:
             try:
                 refunds.append(self.api.refund(intent))
             except Refused as refused:
                 refunds = self.api.refunds(intent)  # another call may have been faster
-                if _sum(refunds, *GIVEN_BACK) < owed:
-                    return self._after_dispute(intent, owed - _sum(refunds, *GIVEN_BACK), refused)
-        return Refunded(intent) if _sum(refunds, "succeeded") >= owed else RefundPending()
+                if cents(refunds, *GIVEN_BACK) < owed:
+                    return self._after_dispute(intent, owed - cents(refunds, *GIVEN_BACK), refused)
+        return Refunded(intent) if cents(refunds, "succeeded") >= owed else RefundPending()
 
     def _after_dispute(self, intent: str, left: int, refused: Refused) -> Refunded | RefundPending:
         """Stripe refunds nothing while a payment is disputed. A dispute that is lost has given the money back."""
         disputes = self.api.disputes(intent)
-        if _sum(disputes, "lost") >= left:
+        if cents(disputes, LOST) >= left:
             return Refunded(intent)
-        if _sum(disputes, *UNDER_WAY):
+        if cents(disputes, *UNDER_WAY):
             return RefundPending()
         raise PaymentUnknown(f"Stripe does not refund the payment intent {intent}") from refused
 
@@ -154,7 +150,3 @@ def _closed(row: Row, amount: Decimal, currency: str) -> Declined | None:
     if (row["amount"], row["currency"]) != (amount, currency):
         raise PaymentUnknown(f"the payment {row['paymentKey']} is over another amount")
     return None
-
-
-def _sum(made: "Sequence[stripe.Refund | stripe.Dispute]", *states: str) -> int:
-    return sum(each.amount for each in made if each.status in states)

@@ -6,10 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum, StrEnum, auto
 
-ZERO = Decimal(0)
+from chalicelib.domain.payment_key import order_id_of
 
-SIMULATED = "simulated"
-"""The provider whose books are the ledger itself."""
+ZERO = Decimal(0)
 
 
 class RowState(StrEnum):
@@ -77,8 +76,8 @@ class Payment:
 
     @property
     def order_id(self) -> str:
-        """A payment key begins with it."""
-        return self.payment_key.partition(".")[0]
+        """Of the order that it pays."""
+        return order_id_of(self.payment_key)
 
     @property
     def of_row(self) -> Intent | None:

@@ -23,6 +23,11 @@ def payment_key_of_message(order_id: str, message_id: str) -> str:
     return f"{order_id}.{uuid.uuid5(_NAMESPACE, message_id)}"
 
 
+def order_id_of(payment_key: str) -> str:
+    """The order whose payment it names."""
+    return payment_key.partition(".")[0]
+
+
 def names_payment_of(payment_key: str, order_id: str) -> bool:
     """Whether this can be a payment key of this order."""
     match = KEY.fullmatch(payment_key)

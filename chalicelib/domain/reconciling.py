@@ -7,6 +7,7 @@ from enum import Enum
 
 from chalicelib.domain.books import Intent, Payment, RowState, Taken
 from chalicelib.domain.order import Order, Status
+from chalicelib.settings import MESSAGE_LIFE
 
 _SOLD = (Status.CONFIRMED, Status.SHIPPED, Status.DELIVERED)
 _OPEN = (Status.PENDING, Status.RESERVED)
@@ -15,7 +16,7 @@ _ENDED = (Status.FAILED, Status.CANCELLED)
 MARGIN = timedelta(days=1)
 """Clocks differ, a charge may come a while after its order, and what is younger than this may be under way."""
 
-ORDERS_LIVE = timedelta(days=22)
+_ORDERS_LIVE = MESSAGE_LIFE + timedelta(days=1)
 """After their end, at least (`ORDER_TTL_DAYS`). Then they expire, and their payments stay."""
 
 _TWICE = "MONEY IS TAKEN TWICE"
@@ -68,13 +69,18 @@ class Period:
     since: datetime
     now: datetime
 
+    @classmethod
+    def of_living_orders(cls, now: datetime) -> "Period":
+        """As far back as no order of it can have expired."""
+        return cls(now - _ORDERS_LIVE + 2 * MARGIN, now)
+
     def has(self, at: datetime | None) -> bool:
         """Whether something is as new as that: older orders expire, and their payments stay."""
         return at is not None and at >= self.since - MARGIN
 
     def may_have_expired(self, at: datetime) -> bool:
         """Whether the order of a payment that was made then may be gone, as it should."""
-        return at <= self.now - ORDERS_LIVE + MARGIN
+        return at <= self.now - _ORDERS_LIVE + MARGIN
 
     def is_old(self, at: datetime | None) -> bool:
         """Whether nobody is about it any more."""

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from chalicelib import telemetry
 from chalicelib.deadline import NO_DEADLINE, Deadline
-from chalicelib.domain.books import SIMULATED, Intent, Payment, joined
+from chalicelib.domain.books import Intent, Payment, joined
 from chalicelib.domain.order import Order
+from chalicelib.domain.payment_key import order_id_of
 from chalicelib.domain.reconciling import MARGIN, Difference, KnownOrders, Period, differences
 from chalicelib.faults import Unreadable
+from chalicelib.providers import SIMULATED
 from chalicelib.times import Clock
 from chalicelib.use_cases.ports import Books, Orders, OutOfTime, PaymentRows
 
@@ -91,7 +93,7 @@ class Reconciling:
         self, period: Period, payment_key: str, payment_ids: Iterable[str], older: KnownOrders | None = None
     ) -> list[Difference]:
         """What differs about one payment as it is now, with these intents; nothing while its order changes."""
-        order_id = payment_key.partition(".")[0]
+        order_id = order_id_of(payment_key)
         before = self._order(order_id)
         payment = self.look(payment_key, payment_ids, before.readable.get(order_id))
         if self._order(order_id) != before:

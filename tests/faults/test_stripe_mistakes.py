@@ -116,7 +116,7 @@ MISTAKES = (
     ),
     _mistake(
         "a pending refund is done",
-        'return Refunded(intent) if _sum(refunds, "succeeded") >= owed else RefundPending()',
+        'return Refunded(intent) if cents(refunds, "succeeded") >= owed else RefundPending()',
         "return Refunded(intent)",
         _trial("refund", _undisturbed),
     ),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import times
 from chalicelib.adapters.aws_faults import faults
 from chalicelib.adapters.dynamodb.items import from_item, to_item
+from chalicelib.domain.books import RowState
 from chalicelib.faults import OtherProvider, PaymentUnknown, Rejected, Unavailable
+from chalicelib.providers import SIMULATED
 from chalicelib.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-CLOSED, DECLINED = "CLOSED", "DECLINED"
+CLOSED, DECLINED = RowState.CLOSED, RowState.DECLINED
 """States in which no money was taken and none can be taken any more, whoever the provider is."""
 
 
@@ -79,7 +81,7 @@ class PaymentLedger:
     def _own(self, item: Any) -> Row:
         row = from_item(item)
         # Rows of the releases before this name no provider.
-        provider = row.get("provider", "simulated")
+        provider = row.get("provider", SIMULATED)
         if provider != self.provider and row["state"] not in (CLOSED, DECLINED):
             raise OtherProvider(row["paymentKey"], provider)
         return row

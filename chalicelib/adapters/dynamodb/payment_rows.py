@@ -9,14 +9,15 @@ from chalicelib.adapters.aws_faults import faults
 from chalicelib.adapters.dynamodb.items import from_item, to_item
 from chalicelib.adapters.dynamodb.payment_ledger import PaymentLedger
 from chalicelib.adapters.dynamodb.reads import batch_get
-from chalicelib.domain.books import SIMULATED, ZERO, Intent, Payment, Row, RowState, Taken
+from chalicelib.adapters.simulated_payments import CHARGED, REFUNDED
+from chalicelib.domain.books import ZERO, Intent, Payment, Row, RowState, Taken
+from chalicelib.providers import SIMULATED
 from chalicelib.times import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_CHARGED, _REFUNDED = "CHARGED", "REFUNDED"
-_OF_SIMULATION = {_CHARGED: RowState.OPEN, _REFUNDED: RowState.REFUNDING}
+_OF_SIMULATION = {CHARGED: RowState.OPEN, REFUNDED: RowState.REFUNDING}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,6 @@ def _payment(item: Mapping[str, Any]) -> Payment:
         return Payment(key, row)
     at = times.from_text(values["at"]) if "at" in values else None
     amount = values["amount"]
-    refunded = amount if state == _REFUNDED else ZERO
+    refunded = amount if state == REFUNDED else ZERO
     own = Intent(values["paymentId"], key, Taken.YES, amount, values["currency"], at, refunded)
     return Payment(key, row, (own,))
