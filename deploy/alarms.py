@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import state_machine
 from deploy.names import Names
-from deploy.stages import function_timeout
+from deploy.stages import RECONCILING, SAGA_STEP, function_timeout
 
 NAMESPACE = "OrderOnce"
 """Of the business metrics. Their dimension `service` distinguishes stages: `orderonce-<stage>`."""
@@ -25,9 +25,6 @@ _EVENTS_RULE = {
     "EventBusName": {"Fn::Sub": "orderonce-${Stage}"},
     "RuleName": {"Fn::Sub": "orderonce-${Stage}-order-events"},
 }
-RECONCILING = "reconcile_payments"
-"""The function that compares payments each day, where a stage has one."""
-
 TABLES = ("OrdersTable", "InventoryTable", "IdempotencyTable", "PaymentsTable")
 INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 
@@ -35,7 +32,7 @@ INDEXES = (("OrdersTable", "CustomerIndex"), ("OrdersTable", "OutboxIndex"))
 def alarms(names: Names, stage: str) -> dict[str, Any]:
     """Every alarm of a stage, as resources."""
     found = [*_queue_alarms(), *_order_alarms(), *_api_alarms(), *_function_alarms(names, stage), *_table_alarms()]
-    found += _execution_alarms() if state_machine.FUNCTION in names.functions else []
+    found += _execution_alarms() if SAGA_STEP in names.functions else []
     found += _payment_alarms() if RECONCILING in names.functions else []
     return {_logical_id(name): resource(name, properties) for name, properties in found}
 
@@ -212,7 +209,7 @@ def _function_alarms(names: Names, stage: str) -> list[tuple[str, dict[str, Any]
 
 def _duration_alarm(names: Names, stage: str, function: str) -> tuple[str, dict[str, Any]]:
     seconds = function_timeout(stage, function)
-    often = function in ("api_handler", "order_consumer", state_machine.FUNCTION)
+    often = function in ("api_handler", "order_consumer", SAGA_STEP)
     runs = "One in a hundred runs takes" if often else "A run takes"
     statistic = "p99" if often else "Maximum"
     # A replay is one run, and so is a day's comparison; the others follow one another.

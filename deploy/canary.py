@@ -16,7 +16,7 @@ from typing import Any
 from chalicelib.telemetry import VERSION_FAULTS
 from deploy.alarms import NAMESPACE, above, expression, query, resource, stat
 from deploy.digests import SHARED_SETTINGS
-from deploy.stages import EVER
+from deploy.stages import EVER, SAGA_STEP
 
 ALIAS = "live"
 
@@ -24,7 +24,7 @@ RELEASED = ("api_handler", "order_consumer", "recover", "dead_letter_monitor")
 """The functions of every stage that something else than a person invokes. `replay_dead_letters` is invoked by name, as
 `$LATEST`."""
 
-_MORE = ("saga_step",)
+_MORE = (SAGA_STEP,)
 """Those of stages that have them."""
 
 MINUTES = 10

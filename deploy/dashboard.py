@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from deploy import state_machine
-from deploy.alarms import INDEXES, NAMESPACE, RECONCILING, TABLES
+from deploy.alarms import INDEXES, NAMESPACE, TABLES
 from deploy.names import Names
+from deploy.stages import RECONCILING, SAGA_STEP
 
 _WIDTH, _HEIGHT = 24, 6
 _FAILED_BY_REASON = (
@@ -33,7 +34,7 @@ def dashboard(names: Names) -> dict[str, Any]:
 
 def rows(names: Names) -> list[list[dict[str, Any]]]:
     """The widgets, row by row. Their texts are for Fn::Sub."""
-    executions = [_executions()] if state_machine.FUNCTION in names.functions else []
+    executions = [_executions()] if SAGA_STEP in names.functions else []
     return [_api(), _sagas(), _queues(), _durations(names), _health(names), _data(names), *executions]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy import cost
 from deploy.cost import A_MILLION_A_MONTH, BATCH_SIZE, INDEXES, Item, traced
-from deploy.stages import ROOT
+from deploy.stages import ROOT, SAGA_STEP
 
 DOCUMENT = ROOT / "docs" / "engines.md"
 
@@ -40,7 +40,7 @@ def order_bill(rate: Decimal = A_MILLION_A_MONTH) -> Iterator[Item]:
     """What a new order with a key is billed where a state machine runs its saga, in full batches."""
     queue = {item.what: item for item in cost.order_bill(rate=rate)}
     batch = Decimal(BATCH_SIZE)
-    memory = [cost.gigabytes(name) for name in ("api_handler", "order_consumer", "saga_step")]
+    memory = [cost.gigabytes(name) for name in ("api_handler", "order_consumer", SAGA_STEP)]
     seconds = cost.API_SECONDS * memory[0] + START_SECONDS / batch * memory[1] + TASKS * STEP_SECONDS * memory[2]
     # The transaction writes the order and its product, each of which costs two units.
     writes = cost.POST["PutItem"] + INDEXES + 2 * 2 * STEPS["TransactWriteItems"] + STEPS["UpdateItem"] + INDEX_WRITES

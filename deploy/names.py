@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stages import EVER, FUNCTIONS, function_name, log_group
+from deploy.stages import EVER, function_name, log_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Names:
     """
 
     packaged: bool
-    functions: Collection[str] = tuple(FUNCTIONS)
+    functions: Collection[str]
 
     def in_text(self, function: str) -> str:
         """A function's name, for a text inside Fn::Sub."""

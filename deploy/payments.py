@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from chalicelib.providers import SIMULATED, STRIPE
 from chalicelib.settings import PRODUCTION, Settings
-from deploy.alarms import RECONCILING
-from deploy.stages import function_timeout, functions_of, stage_config
+from deploy.stages import RECONCILING, function_timeout, functions_of, stage_config
 
 _RECONCILING_TIMEOUT = 120
 """Seconds, of which half are kept for the comparison itself."""
@@ -26,13 +26,13 @@ def refusals(stage: str) -> Iterator[str]:
     settings = payment_settings(stage)
     provider = settings.provider
     on_purpose = environment.get("PAYMENTS_SIMULATED_ON_PROD") == "yes"
-    if stage == PRODUCTION and provider.name == "simulated" and not on_purpose:
+    if stage == PRODUCTION and provider.name == SIMULATED and not on_purpose:
         yield (
             f"{stage} has PAYMENTS=simulated: nobody would pay for its orders. In .chalice/config.json set PAYMENTS "
             'and what its provider needs (docs/deploying.md, "Who takes the money"), or, to try the stage without '
             "money, PAYMENTS_SIMULATED_ON_PROD to yes."
         )
-    if provider.name == "stripe" and not settings.stripe_key:
+    if provider.name == STRIPE and not settings.stripe_key:
         yield f"{stage} has PAYMENTS=stripe, but no STRIPE_KEY in .chalice/config.json: it says where the key is."
     seconds = function_timeout(stage, "order_consumer")
     if seconds < provider.consumer_timeout:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy import state_machine
-from deploy.stages import CHALICE, DEPLOYED, EVER, RESOURCES, function_name, functions_of, read, stage_config
+from deploy.stages import (
+    CHALICE,
+    DEPLOYED,
+    EVER,
+    RECONCILING,
+    RESOURCES,
+    SAGA_STEP,
+    function_name,
+    functions_of,
+    read,
+    stage_config,
+)
 from deploy.tables import RESTORABLE
 
 
@@ -69,7 +80,7 @@ GRANTS = {
         Grant("OrderQueue", ("sqs:GetQueueUrl", "sqs:SendMessage")),
         Grant("OrderDeadLetters", _REPLAYING),
     ),
-    "reconcile_payments": (
+    RECONCILING: (
         Grant("OrdersTable", ("dynamodb:BatchGetItem", "dynamodb:GetItem")),
         Grant("PaymentsTable", ("dynamodb:BatchGetItem",)),
     ),
@@ -87,7 +98,7 @@ WITH_STEP_FUNCTIONS = {
         *(grant for grant in GRANTS["order_consumer"] if grant.resource not in ("OrdersTable", "InventoryTable")),
         Grant(state_machine.MACHINE, ("states:StartExecution",)),
     ),
-    "saga_step": (
+    SAGA_STEP: (
         Grant("OrdersTable", ("dynamodb:GetItem", "dynamodb:UpdateItem")),
         Grant("InventoryTable", ("dynamodb:UpdateItem",)),
         Grant("PaymentsTable", ("dynamodb:PutItem", "dynamodb:UpdateItem")),
@@ -105,8 +116,8 @@ characters behind the name (AWS Secrets Manager User Guide, "Permissions policy 
 
 WITH_STRIPE: Mapping[str, tuple[Grant, ...]] = {
     "order_consumer": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
-    "saga_step": (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
-    "reconcile_payments": (),
+    SAGA_STEP: (Grant("PaymentsTable", ("dynamodb:GetItem",)),),
+    RECONCILING: (),
 }
 """Where the stage has a key of Stripe's: the functions that read it, and what else they may do then."""
 

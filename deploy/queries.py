@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from deploy import state_machine
 from deploy.names import Names
+from deploy.stages import SAGA_STEP
 
 _BY_CORRELATION_ID = """\
 # Everything that one request led to: API, consumer, events. Put the correlation id (header X-Correlation-Id) in twice.
@@ -50,7 +50,7 @@ def queries(names: Names) -> dict[str, Any]:
     """The queries, as resources."""
     everywhere = [*(names.logs(function) for function in names.functions), {"Ref": "OrderEventsLog"}]
     # What fails an order, or has it wait.
-    sagas = [names.logs(name) for name in ("order_consumer", state_machine.FUNCTION) if name in names.functions]
+    sagas = [names.logs(name) for name in ("order_consumer", SAGA_STEP) if name in names.functions]
     return {
         "ByCorrelationIdQuery": _saved("by correlation id", _BY_CORRELATION_ID, everywhere),
         "ByOrderQuery": _saved("by order", _BY_ORDER, everywhere),

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from chalicelib.providers import SIMULATED
 from chalicelib.settings import DEFAULT_MAX_RECEIVES, AppSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +29,12 @@ FUNCTIONS = {
 }
 """The Lambda functions of every stage: Chalice's name in config.json, and the logical id in a package."""
 
-_WITH_STEP_FUNCTIONS = {"saga_step": "SagaStep"}
-_WITH_A_PROVIDER = {"reconcile_payments": "ReconcilePayments"}
+SAGA_STEP, RECONCILING = "saga_step", "reconcile_payments"
+"""Where a state machine runs the saga, the function of its steps; where a provider takes the money, the one that
+compares payments each day."""
+
+_WITH_STEP_FUNCTIONS = {SAGA_STEP: "SagaStep"}
+_WITH_A_PROVIDER = {RECONCILING: "ReconcilePayments"}
 EVER = {**FUNCTIONS, **_WITH_STEP_FUNCTIONS, **_WITH_A_PROVIDER}
 """Those that any stage may have."""
 
@@ -65,7 +70,7 @@ def functions_of(stage: str) -> dict[str, str]:
     """The Lambda functions of a deployed stage, as FUNCTIONS: those that it asks for too. Raises NoSuchStage."""
     settings = AppSettings.from_environment(stage_config(stage)["environment_variables"])
     with_engine = _WITH_STEP_FUNCTIONS if settings.engine == "step-functions" else {}
-    return {**FUNCTIONS, **with_engine, **(_WITH_A_PROVIDER if settings.payments != "simulated" else {})}
+    return {**FUNCTIONS, **with_engine, **(_WITH_A_PROVIDER if settings.payments != SIMULATED else {})}
 
 
 def stage_parameters(name: str) -> dict[str, str]:

@@ -7,11 +7,10 @@ function, so a function that referred to it would wait for itself.
 import json
 from typing import Any
 
-from chalicelib.providers import PROVIDERS
 from deploy.names import Names
-from deploy.stages import CHALICE, EVER, function_timeout, functions_of, read, stage_config
+from deploy.payments import payment_settings
+from deploy.stages import CHALICE, EVER, SAGA_STEP, function_timeout, functions_of, stage_config
 
-FUNCTION = "saga_step"
 MACHINE, ROLE, LOG = "SagaStateMachine", "SagaStateMachineRole", "SagaLog"
 """The logical ids of what only such a stage has."""
 
@@ -26,6 +25,9 @@ LOG_LEVEL = "ERROR"
 
 _LOG_GROUP = f"/aws/vendedlogs/states/{NAME}"
 _DEFINITION = CHALICE / "saga.asl.json"
+_INVOKED = f"${{{EVER[SAGA_STEP]}}}"
+"""What the definition's file has in place of the function that is invoked."""
+
 _ARN = f"arn:${{AWS::Partition}}:states:${{AWS::Region}}:${{AWS::AccountId}}:stateMachine:{NAME}"
 _LOG_DELIVERY = (
     "logs:CreateLogDelivery",
@@ -53,22 +55,22 @@ class RefusedEngine(Exception):
 
 def has_state_machine(stage: str) -> bool:
     """Whether a state machine runs the saga, and not the consumer by itself. Raises NoSuchStage, BadSetting."""
-    return FUNCTION in functions_of(stage)
+    return SAGA_STEP in functions_of(stage)
 
 
 def check_engine(stage: str) -> None:
     """Raises RefusedEngine, NoSuchStage, BadSetting."""
     if not has_state_machine(stage):
         return
-    if FUNCTION not in stage_config(stage)["lambda_functions"]:
+    if SAGA_STEP not in stage_config(stage)["lambda_functions"]:
         raise RefusedEngine(
-            f"{stage} has ENGINE=step-functions, but no {FUNCTION} among the lambda_functions of .chalice/config.json: "
-            "docs/engines.md has what to put there."
+            f"{stage} has ENGINE=step-functions, but no {SAGA_STEP} among the lambda_functions of "
+            ".chalice/config.json: docs/engines.md has what to put there."
         )
-    provider = PROVIDERS[stage_config(stage)["environment_variables"].get("PAYMENTS", "simulated")]
-    if function_timeout(stage, FUNCTION) < provider.consumer_timeout:
+    provider = payment_settings(stage).provider
+    if function_timeout(stage, SAGA_STEP) < provider.consumer_timeout:
         raise RefusedEngine(
-            f"{FUNCTION} of {stage} has {function_timeout(stage, FUNCTION)} s, but payments by {provider.name} need "
+            f"{SAGA_STEP} of {stage} has {function_timeout(stage, SAGA_STEP)} s, but payments by {provider.name} need "
             f"{provider.consumer_timeout} s: raise its lambda_timeout in .chalice/config.json."
         )
 
@@ -94,9 +96,10 @@ def log_group(stage: str) -> str:
     return _LOG_GROUP.replace("${Stage}", stage)
 
 
-def definition() -> dict[str, Any]:
-    """The definition; `${SagaStep}` in it is the function that it invokes."""
-    return read(_DEFINITION)
+def definition(invoked: str = _INVOKED) -> dict[str, Any]:
+    """The definition, as a machine has it that invokes this."""
+    found: dict[str, Any] = json.loads(_DEFINITION.read_text(encoding="utf-8").replace(_INVOKED, invoked))
+    return found
 
 
 def arn() -> dict[str, Any]:
@@ -141,7 +144,7 @@ def _machine(names: Names) -> dict[str, Any]:
         "StateMachineType": "STANDARD",
         # As text: CloudFormation refuses a template with a null in it, and a ResultPath is null.
         "DefinitionString": json.dumps(definition(), separators=(",", ":")),
-        "DefinitionSubstitutions": {EVER[FUNCTION]: _invoked(names)},
+        "DefinitionSubstitutions": {EVER[SAGA_STEP]: _invoked(names)},
         "RoleArn": {"Fn::GetAtt": [ROLE, "Arn"]},
         "LoggingConfiguration": {
             "Level": LOG_LEVEL,
@@ -155,9 +158,9 @@ def _machine(names: Names) -> dict[str, Any]:
 def _invoked(names: Names) -> dict[str, Any]:
     """What the machine invokes: the function's alias in a package."""
     if names.packaged:
-        return {"Ref": f"{EVER[FUNCTION]}.Alias"}
+        return {"Ref": f"{EVER[SAGA_STEP]}.Alias"}
     function = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:"
-    return {"Fn::Sub": function + names.in_text(FUNCTION)}
+    return {"Fn::Sub": function + names.in_text(SAGA_STEP)}
 
 
 def _role(names: Names) -> dict[str, Any]:

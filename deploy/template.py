@@ -27,7 +27,7 @@ from deploy.names import OPERATIONS_TABLE, Names, log_group_id, role_id
 from deploy.options import is_given
 from deploy.policies import packaged_policy
 from deploy.queries import queries
-from deploy.stages import RESOURCES, functions_of, read, stage_config, stage_parameters
+from deploy.stages import EVER, RESOURCES, functions_of, read, stage_config, stage_parameters
 from deploy.state_machine import has_state_machine
 from deploy.tables import RESTORABLE, with_tables_in_use
 from deploy.unrouted import application_routes
@@ -72,8 +72,8 @@ def merge_template(stage: str) -> dict[str, Any]:
         gateway.overlay(stage),
         domain.overlay(),
         firewall.overlay(),
-        _user_pool(stage) if has_tokens(stage) else {},
-        {"Resources": _functions(stage), "Outputs": _function_names(stage)},
+        _user_pool(names) if has_tokens(stage) else {},
+        {"Resources": _functions(names, stage), "Outputs": _function_names(names)},
         machine,
         _operations(),
         canary.aliases(_routes(), names.functions),
@@ -95,11 +95,12 @@ def _routes() -> Iterator[tuple[str, str]]:
     return ((path, method) for path, methods in application_routes().items() for method in methods)
 
 
-def _functions(stage: str) -> dict[str, Any]:
+def _functions(names: Names, stage: str) -> dict[str, Any]:
     """References in place of names, so that nothing in the stack is created before what it needs."""
     environment = {"Environment": {"Variables": {name: {"Ref": of_stack} for name, of_stack in _ENVIRONMENT.items()}}}
     resources: dict[str, Any] = {}
-    for function, logical_id in functions_of(stage).items():
+    for function in names.functions:
+        logical_id = EVER[function]
         policy = {"PolicyName": function, "PolicyDocument": packaged_policy(function, stage)}
         # Their names are in the environment, and not references.
         resources[logical_id] = {"DependsOn": sorted(RESTORABLE), "Properties": environment}
@@ -108,18 +109,18 @@ def _functions(stage: str) -> dict[str, Any]:
     return merged(resources, {"OrderConsumer": {"Properties": {"Events": mapping}}})
 
 
-def _user_pool(stage: str) -> dict[str, Any]:
+def _user_pool(names: Names) -> dict[str, Any]:
     """The pool, and its references in the settings of the functions."""
     variables = {"USER_POOL_ARN": user_pool.arn(), "USER_POOL_CLIENTS": user_pool.clients()}
     settings = {"Properties": {"Environment": {"Variables": variables}}}
-    return merged(user_pool.overlay(), {"Resources": dict.fromkeys(functions_of(stage).values(), settings)})
+    return merged(user_pool.overlay(), {"Resources": {EVER[function]: settings for function in names.functions}})
 
 
-def _function_names(stage: str) -> dict[str, Any]:
+def _function_names(names: Names) -> dict[str, Any]:
     """CloudFormation invents the names. Chalice has that of the API's function among its own outputs."""
     return {
-        f"{logical_id}Name": {"Description": f"Name of the function {function}", "Value": {"Ref": logical_id}}
-        for function, logical_id in functions_of(stage).items()
+        f"{EVER[function]}Name": {"Description": f"Name of the function {function}", "Value": names.function(function)}
+        for function in names.functions
         if function != "api_handler"
     }
 

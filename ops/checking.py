@@ -11,8 +11,8 @@ from chalicelib.service import Service
 from chalicelib.settings import BadSetting
 from deploy.account import AWS_FAULTS, explained, region
 from deploy.callers import has_tokens
-from deploy.stages import DEPLOYED, EVER, functions_of, stage_config
-from deploy.state_machine import FUNCTION, has_state_machine
+from deploy.stages import DEPLOYED, EVER, SAGA_STEP, functions_of, stage_config
+from deploy.state_machine import has_state_machine
 from deploy.tables import PARAMETER, ending_of, table_names
 from deploy.template import merge_template, resources_template
 from ops import output
@@ -123,7 +123,7 @@ def _deployed(aws: Aws, service: Service, here: Mapping[str, str]) -> Iterator[F
     yield from schedules(aws, expressions, found)
     yield from apis(aws, stage, routes, found["api_handler"])
     if has_state_machine(stage):
-        yield from machine(aws, stage, found[FUNCTION])
+        yield from machine(aws, stage, found[SAGA_STEP])
     if has_tokens(stage):
         yield from (user_pool(aws, function.environment) for function in found["api_handler"])
 

@@ -9,7 +9,7 @@ import click
 
 from deploy.callers import has_tokens
 from deploy.digests import SETTINGS_DIGEST
-from deploy.stages import config, function_name, functions_of, stage_config, stage_parameters
+from deploy.stages import RECONCILING, config, function_name, functions_of, stage_config, stage_parameters
 from deploy.state_machine import SETTING, has_state_machine, machine_name
 from deploy.tables import RESTORABLE
 from ops.findings import Aws, Finding, Remark, differs, log_group, look_at
@@ -30,7 +30,7 @@ _INVOKED_BY = {
     "api_handler": {"apigateway.amazonaws.com"},
     "recover": {"events.amazonaws.com"},
     "dead_letter_monitor": {"events.amazonaws.com"},
-    "reconcile_payments": {"events.amazonaws.com"},
+    RECONCILING: {"events.amazonaws.com"},
 }
 """Who may invoke a function by its resource policy. A queue's mapping needs none."""
 
@@ -74,11 +74,12 @@ def deployed_functions(aws: Aws, stage: str) -> dict[str, list[Function]]:
 
 
 def _listed(aws: Aws, stage: str) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
+    own = functions_of(stage)
     for page in aws.client("lambda").get_paginator("list_functions").paginate():
         for each in page["Functions"]:
             name = {"app.app": "api_handler"}.get(each["Handler"], each["Handler"].removeprefix("app."))
             environment: Mapping[str, str] = each.get("Environment", {}).get("Variables", {})
-            if name in functions_of(stage) and environment.get("STAGE") == stage:
+            if name in own and environment.get("STAGE") == stage:
                 yield name, each, environment
 
 

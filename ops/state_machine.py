@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deploy import state_machine
-from deploy.stages import EVER
 from ops.findings import Aws, Finding, Remark, differs, look_at, unless_emulated
 from ops.functions import Function, state_machine_arn
 from ops.roles import role_of_machine
@@ -42,8 +41,7 @@ def _invoked(function: Function) -> str:
 
 
 def _definition(actual: Mapping[str, Any], function: str) -> Iterator[Remark]:
-    wanted = json.dumps(state_machine.definition()).replace(f"${{{EVER[state_machine.FUNCTION]}}}", function)
-    if actual != json.loads(wanted):
+    if actual != state_machine.definition(function):
         others = _functions(actual) - {function}
         yield from ((f"invokes {other}, should be {function}", True) for other in sorted(others))
         if not others:

@@ -41,7 +41,7 @@ class Interpreted:
         self.states: Any = boto3.client("stepfunctions")
         self.machine: str = self.states.create_state_machine(
             name="orderonce-test-saga",
-            definition=json.dumps(state_machine.definition()).replace("${SagaStep}", FUNCTION),
+            definition=json.dumps(state_machine.definition(FUNCTION)),
             roleArn="arn:aws:iam::123456789012:role/saga",
         )["stateMachineArn"]
         shop.service = self._service(shop)

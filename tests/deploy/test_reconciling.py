@@ -14,10 +14,9 @@ from chalicelib.deadline import NO_DEADLINE
 from chalicelib.service import compose
 from chalicelib.settings import Settings
 from deploy import policies, stages
-from deploy.alarms import RECONCILING
 from deploy.names import role_id
 from deploy.payments import refusals
-from deploy.stages import DEPLOYED, EVER, ROOT, functions_of
+from deploy.stages import DEPLOYED, EVER, RECONCILING, ROOT, functions_of
 from tests.deploy.packages import Package, configured, packaged
 from tests.deploy.test_watching import ALARMS, WITH_A_PROVIDER, alarms, board
 from tests.support.aws_calls import AwsCalls

@@ -3,12 +3,10 @@ is deployed. (cfn-lint finds no target that does not exist.)"""
 
 import copy
 import json
-import os
-import subprocess
 from typing import Any
 
 from deploy.state_machine import definition
-from tests.support.node import node_modules
+from tests.support.node import said_by
 from tests.support.template import ROOT
 
 NODE = ROOT / "tests" / "node"
@@ -19,29 +17,14 @@ FUNCTIONS = {
 }
 
 
-def invoking(function: str) -> dict[str, Any]:
-    """The definition, as the machine that invokes this function has it."""
-    substituted: dict[str, Any] = json.loads(json.dumps(definition()).replace("${SagaStep}", function))
-    return substituted
-
-
 def said_by_the_validator(*definitions: object) -> list[list[Any]]:
     """The errors of each definition."""
-    ran = subprocess.run(
-        ["node", str(NODE / "validate_asl.cjs")],
-        env=os.environ | {"NODE_PATH": str(node_modules(NODE))},
-        input=json.dumps(definitions),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    found: list[list[Any]] = json.loads(ran.stdout)
+    found: list[list[Any]] = json.loads(said_by(NODE / "validate_asl.cjs", json.dumps(definitions)))
     return found
 
 
 def test_the_validator_finds_nothing_wrong_however_the_function_is_named() -> None:
-    assert said_by_the_validator(*map(invoking, FUNCTIONS.values())) == [[]] * len(FUNCTIONS)
+    assert said_by_the_validator(*map(definition, FUNCTIONS.values())) == [[]] * len(FUNCTIONS)
 
 
 def leads_nowhere(machine: dict[str, Any]) -> None:
@@ -66,7 +49,7 @@ SPOILT = (leads_nowhere, chooses_nothing, is_reached_by_nothing, misspells_a_pat
 def test_the_validator_finds_each_mistake() -> None:
     spoilt = []
     for spoil in SPOILT:
-        spoilt.append(invoking(FUNCTIONS["make deploy"]))
+        spoilt.append(definition(FUNCTIONS["make deploy"]))
         spoil(spoilt[-1])
     missed = [s.__name__ for s, errors in zip(SPOILT, said_by_the_validator(*spoilt), strict=True) if not errors]
     assert missed == []

@@ -24,7 +24,7 @@ from deploy import state_machine
 from deploy.callers import caller_settings, has_tokens
 from deploy.gateway import OPEN_ROUTES
 from deploy.policies import static_policy
-from deploy.stages import EVER, config, function_name, functions_of, stage_config
+from deploy.stages import EVER, SAGA_STEP, config, function_name, functions_of, stage_config
 from deploy.state_machine import has_state_machine
 from deploy.tables import table_names
 from deploy.template import merge_template, resources_template
@@ -212,14 +212,14 @@ class _Deployment:
 
     def _state_machine(self) -> None:
         """As the template says, with what it invokes."""
-        function, iam = self.arn(state_machine.FUNCTION), boto3.client("iam")
+        function, iam = self.arn(SAGA_STEP), boto3.client("iam")
         role = iam.create_role(RoleName="saga", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         policy = json.dumps(state_machine.policy(function))
         iam.put_role_policy(RoleName="saga", PolicyName="saga", PolicyDocument=policy)
         log = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{state_machine.log_group(self.stage)}:*"
         boto3.client("stepfunctions").create_state_machine(
             name=state_machine.machine_name(self.stage),
-            definition=json.dumps(state_machine.definition()).replace("${SagaStep}", function),
+            definition=json.dumps(state_machine.definition(function)),
             roleArn=role,
             loggingConfiguration={
                 "level": "ERROR",
